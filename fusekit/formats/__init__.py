@@ -1,0 +1,1 @@
+"""Container formats, byte for byte: canonical tar shards, RecordIO packs."""

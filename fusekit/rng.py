@@ -1,0 +1,163 @@
+"""Every random choice of fusekit: keys from a seed, and bijections that need no state.
+
+The generator is ours because a library's may change between releases, and an order that a
+training run depends on must not. Nothing here holds state: a number follows from its key.
+
+Reference:
+    Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014
+    (splitmix64, the mixer). Black and Rogaway, "Ciphers with arbitrary finite domains",
+    CT-RSA 2002 (cycle walking over a Feistel network).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+U64: TypeAlias = npt.NDArray[np.uint64]
+
+_MASK = (1 << 64) - 1
+_GAMMA = 0x9E3779B97F4A7C15
+_MIX_A, _MIX_B = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_ROUNDS = 4
+_ONE = np.uint64(1)
+_MAX_DOMAIN = 1 << 53  # bit lengths are taken through float64, which is exact up to here
+
+
+def mix(value: int) -> int:
+    """Mix 64 bits into 64 bits, one to one (splitmix64's finaliser on the next state).
+
+    Example:
+        >>> hex(mix(0))
+        '0xe220a8397b1dcdaf'
+    """
+    z = (value + _GAMMA) & _MASK
+    z = ((z ^ (z >> 30)) * _MIX_A) & _MASK
+    z = ((z ^ (z >> 27)) * _MIX_B) & _MASK
+    return z ^ (z >> 31)
+
+
+def derive(*parts: int | str) -> int:
+    """Derive a 64-bit key from the things that it must depend on, in order.
+
+    Args:
+        parts: Integers (taken modulo 2**64) and text, such as ``derive(seed, "units")``.
+
+    Example:
+        >>> derive(0, "units") == derive(0, "units"), derive(0, 1) == derive(1, 0)
+        (True, False)
+    """
+    key = 0
+    for part in parts:
+        number = (
+            int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "little")
+            if isinstance(part, str)
+            else part
+        )
+        key = mix(key ^ (number & _MASK))
+    return key
+
+
+def permute(x: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike) -> U64:
+    """Send each ``x`` in ``[0, n)`` to its place in a keyed permutation of ``[0, n)``.
+
+    A Feistel network on ``ceil(log2 n)`` bits (halves of floor and ceiling width, changed in
+    turn, 4 rounds), walked until the value lies inside the domain. Every element may have its
+    own domain and key, so one call serves a batch drawn from many sources.
+
+    Args:
+        x: Values, any shape, ``0 <= x < n``.
+        n: Domain sizes, broadcast against ``x``; ``1 <= n <= 2**53``.
+        key: 64-bit keys, broadcast against ``x``.
+
+    Returns:
+        uint64 array of the broadcast shape.
+
+    Raises:
+        ValueError: A value lies outside its domain.
+
+    Example:
+        >>> sorted(permute(range(10), 10, 7).tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+    return _walk(x, n, key, range(_ROUNDS))
+
+
+def unpermute(y: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike) -> U64:
+    """Undo :func:`permute`: give the ``x`` that it sends to ``y``.
+
+    Example:
+        >>> unpermute(permute([3, 4], 10, 7), 10, 7).tolist()
+        [3, 4]
+    """
+    return _walk(y, n, key, range(_ROUNDS - 1, -1, -1))
+
+
+def choose(keys: list[str], count: int, key: int) -> list[int]:
+    """Choose ``count`` of the texts by their hash, whatever order they are listed in.
+
+    Args:
+        keys: Distinct texts, such as sample keys.
+        count: How many to keep; all when there are no more.
+        key: From :func:`derive`.
+
+    Returns:
+        Their positions in ``keys``, ascending.
+
+    Example:
+        >>> names = ["ann", "bob", "cid"]
+        >>> [names[i] for i in choose(names, 2, 1)] == sorted(
+        ...     names[::-1][i] for i in choose(names[::-1], 2, 1))
+        True
+    """
+    if count >= len(keys):
+        return list(range(len(keys)))
+    ranked = sorted(range(len(keys)), key=lambda i: (derive(key, keys[i]), keys[i]))
+    return sorted(ranked[:count])
+
+
+def _walk(x: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike, order: range) -> U64:
+    value, domain, keys = np.broadcast_arrays(
+        np.asarray(x, np.uint64), np.asarray(n, np.uint64), np.asarray(key, np.uint64)
+    )
+    shape = value.shape
+    value, domain, keys = value.ravel().copy(), domain.ravel(), keys.ravel()
+    if value.size == 0:
+        return value.reshape(shape)
+    if bool((value >= domain).any()) or int(domain.max()) > _MAX_DOMAIN:
+        msg = "a value lies outside its domain"
+        raise ValueError(msg)
+    bits = np.frexp((domain - _ONE).astype(np.float64))[1].astype(np.uint64)
+    low_bits = bits >> _ONE
+    mask_low = (_ONE << low_bits) - _ONE
+    mask_high = (_ONE << (bits - low_bits)) - _ONE
+    round_keys = [_mix_array(keys + np.uint64(((r + 1) * _GAMMA) & _MASK)) for r in range(_ROUNDS)]
+    out = _network(value, low_bits, mask_low, mask_high, round_keys, order)
+    while bool((outside := out >= domain).any()):
+        at = np.flatnonzero(outside)
+        out[at] = _network(
+            out[at], low_bits[at], mask_low[at], mask_high[at], [k[at] for k in round_keys], order
+        )
+    return out.reshape(shape)
+
+
+def _network(
+    value: U64, low_bits: U64, mask_low: U64, mask_high: U64, round_keys: list[U64], order: range
+) -> U64:
+    low, high = value & mask_low, value >> low_bits
+    for r in order:
+        if r % 2 == 0:
+            high = high ^ (_mix_array(low ^ round_keys[r]) & mask_high)
+        else:
+            low = low ^ (_mix_array(high ^ round_keys[r]) & mask_low)
+    return np.asarray((high << low_bits) | low, np.uint64)
+
+
+def _mix_array(value: U64) -> U64:
+    z = value + np.uint64(_GAMMA)  # wraps modulo 2**64, as in mix
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_A)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX_B)
+    return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)

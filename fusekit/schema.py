@@ -1,0 +1,256 @@
+"""The columns of every table that fusekit writes: name, Arrow type, unit and meaning.
+
+Tables are written with these schemas even at 0 rows; no type is ever inferred. The reference
+page ``docs/reference/schema.md`` is made from this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import pyarrow as pa
+
+ArrowType: TypeAlias = "pa.DataType"
+ArrowSchema: TypeAlias = "pa.Schema"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Arrow type, and what a reader must know of its values."""
+
+    name: str
+    type: ArrowType
+    meaning: str
+    nullable: bool = False
+
+
+_BOX = pa.list_(pa.float32(), 4)
+_POINTS = pa.list_(pa.float32(), 10)
+_DIGEST = pa.binary(16)
+
+MANIFEST: Final = (
+    Column("key", pa.string(), "unique in its dataset; the stem of the sample's tar members"),
+    Column("dataset", pa.string(), "name of the dataset in the store"),
+    Column("dataset_index", pa.int16(), "the dataset's integer in the store"),
+    Column("kind", pa.string(), "labeled, unlabeled or evaluation"),
+    Column(
+        "identity",
+        pa.string(),
+        "the person as the dataset names them; null: unlabeled",
+        nullable=True,
+    ),
+    Column("identity_index", pa.int32(), "the identity's integer in the dataset; -1: unlabeled"),
+    Column("shard", pa.string(), "file name of the tar that holds the crop"),
+    Column("offset", pa.int64(), "first byte of the crop's image in the shard"),
+    Column("length", pa.int32(), "bytes of the crop's image; 0 after erasure"),
+    Column("format", pa.string(), "jpg, png or raw (.npy)"),
+    Column("width", pa.int16(), "crop width in pixels"),
+    Column("height", pa.int16(), "crop height in pixels"),
+    Column("source", pa.string(), "the raw item: relative path, plus #record in containers"),
+    Column("source_digest", _DIGEST, "sha256 of the raw item's bytes, first 16 bytes"),
+    Column("content_digest", _DIGEST, "sha256 of the crop's image bytes, first 16 bytes"),
+    Column(
+        "det_score", pa.float32(), "detector's score, 0 to 1; null: no detection ran", nullable=True
+    ),
+    Column(
+        "bbox", _BOX, "x0, y0, x1, y1 of the face in source pixels; null as above", nullable=True
+    ),
+    Column(
+        "landmarks",
+        _POINTS,
+        "x, y of left eye, right eye, nose, left and right mouth corner "
+        "as seen in the image, in source pixels; null as above",
+        nullable=True,
+    ),
+    Column("face_count", pa.int16(), "faces the detector found in the item; -1: not looked for"),
+    Column(
+        "eye_distance",
+        pa.float32(),
+        "between the eyes, in source pixels; null as above",
+        nullable=True,
+    ),
+    Column(
+        "yaw",
+        pa.float32(),
+        "head turn in degrees estimated from the landmarks, 0 frontal, "
+        "positive towards the image's right; null as above",
+        nullable=True,
+    ),
+    Column("sharpness", pa.float32(), "variance of the Laplacian of the grey crop"),
+    Column("brightness", pa.float32(), "mean of the grey crop, 0 to 255"),
+    Column(
+        "jpeg_quality",
+        pa.int16(),
+        "IJG quality of the raw JPEG, from its quantisation table; null: no JPEG",
+        nullable=True,
+    ),
+    Column("channels", pa.int8(), "3: colour; 1: the crop is grey"),
+    Column("media", pa.string(), "still or video"),
+    Column(
+        "time_ms",
+        pa.int64(),
+        "position of a video frame in milliseconds; null: still",
+        nullable=True,
+    ),
+    Column(
+        "split", pa.string(), "the release's own part: train, val, test; null: none", nullable=True
+    ),
+    Column(
+        "hint_iou",
+        pa.float32(),
+        "overlap of the face with the source's own box or landmarks, 0 to 1; null: no hint",
+        nullable=True,
+    ),
+    Column("unit", pa.int32(), "number of the work unit, and of the shard"),
+)
+
+REJECTS: Final = (
+    Column("source", pa.string(), "the raw item, as in the manifest"),
+    Column("level", pa.string(), "item: the item gave no sample; face: one face of a kept item"),
+    Column("reason", pa.string(), "one of the reasons listed below"),
+    Column("detail", pa.string(), "what was found, one line"),
+    Column("identity", pa.string(), "the item's identity; null: unlabeled", nullable=True),
+    Column("bbox", _BOX, "the face that was left out, in source pixels; null: none", nullable=True),
+    Column("det_score", pa.float32(), "its score; null: none", nullable=True),
+    Column("unit", pa.int32(), "number of the work unit"),
+)
+
+PLAN: Final = (
+    Column("item", pa.int64(), "number of the item in listing order"),
+    Column("source", pa.string(), "unique in the dataset"),
+    Column("size", pa.int64(), "bytes of the raw item"),
+    Column("identity", pa.string(), "as the source spells it, NFC; null: unlabeled", nullable=True),
+    Column("identity_index", pa.int32(), "its integer in the dataset; -1: unlabeled"),
+    Column("split", pa.string(), "the release's own part; null: none", nullable=True),
+    Column("offset", pa.int64(), "where the item starts in its container; 0 for plain files"),
+    Column("bbox", _BOX, "the source's own box, in source pixels; null: none", nullable=True),
+    Column("landmarks", _POINTS, "the source's own five points; null: none", nullable=True),
+    Column("media", pa.string(), "still or video"),
+    Column("time_ms", pa.int64(), "position of a video frame; null: still", nullable=True),
+)
+
+IDENTITIES: Final = (
+    Column("identity_index", pa.int32(), "0..n-1 in the order that numbered them"),
+    Column("identity", pa.string(), "as the source spells it, NFC"),
+    Column(
+        "name", pa.string(), "display name from the source's name table; null: none", nullable=True
+    ),
+)
+
+EMBEDDINGS: Final = (
+    Column("key", pa.string(), "the sample; rows stand in the order of the manifest's part"),
+    Column(
+        "identity", pa.string(), "as in the manifest; null: unlabeled, or erased", nullable=True
+    ),
+    Column("identity_index", pa.int32(), "as in the manifest; -1: unlabeled"),
+    Column("dataset_index", pa.int16(), "the dataset's integer in the store"),
+    Column(
+        "embedding",
+        pa.list_(pa.float16()),
+        "the model's output scaled to unit length, a fixed-size list of its dimension; "
+        "zeros after erasure",
+    ),
+    Column("norm", pa.float32(), "length of the model's output; 0 after erasure"),
+)
+
+ACTIVATIONS: Final = (
+    Column("key", pa.string(), "the sample; exactly one row for each sample of the dataset"),
+    Column("activation", pa.float32(), "largest softmax activation over the known datasets"),
+    Column("cosine", pa.float32(), "of the embedding with the nearest known identity's centre"),
+    Column("nearest_dataset", pa.string(), "dataset of the nearest known identity"),
+    Column("nearest_identity", pa.string(), "the nearest known identity"),
+)
+
+_LABEL = Column("label", pa.int32(), "the sample's class in the mixture; -1: unlabeled")
+_SOURCE_INDEX = Column(
+    "source_index",
+    pa.int16(),
+    "the source's number in the mixture, in the recipe's order, labeled first; what batches "
+    "call dataset_index",
+)
+
+MIXTURE_ROWS: Final = (*MANIFEST, _LABEL, _SOURCE_INDEX)
+
+CLASSES: Final = (
+    Column("label", pa.int32(), "0..n-1; each dataset's labels are one contiguous range"),
+    _SOURCE_INDEX,
+    Column("dataset", pa.string(), "name of the dataset in the store"),
+    Column("dataset_index", pa.int16(), "the dataset's integer in the store"),
+    Column("identity", pa.string(), "the person as the dataset names them"),
+    Column("identity_index", pa.int32(), "the identity's integer in the dataset"),
+    Column("name", pa.string(), "display name; null: none", nullable=True),
+    Column("images", pa.int32(), "the label's rows in the mixture"),
+    Column("first_row", pa.int64(), "where its rows begin in by_class.arrow"),
+)
+
+MEMBERS: Final = (
+    Column("label", pa.int32(), "a class of the mixture"),
+    Column("dataset", pa.string(), "name of the dataset in the store"),
+    Column("identity", pa.string(), "an identity that has this label"),
+)
+
+SHARDS: Final = (
+    Column("shard", pa.int32(), "0..n-1, in the order in which the index meets them"),
+    Column("path", pa.string(), "the tar, relative to the store"),
+    Column("sha256", pa.string(), "of the tar, 64 hex digits"),
+    Column("size", pa.int64(), "bytes of the tar"),
+)
+
+INDEX: Final = (
+    Column("shard", pa.int32(), "number of the tar in shards.parquet"),
+    Column("offset", pa.int64(), "first byte of the image in the tar"),
+    Column("length", pa.int32(), "bytes of the image; 0 after erasure"),
+    _LABEL,
+    Column("source", pa.int16(), "the source index"),
+    Column("format", pa.int8(), "0: jpg, 1: png, 2: raw (.npy)"),
+    Column("digest", pa.binary(8), "sha256 of the image bytes, first 8 bytes"),
+)
+
+REJECT_REASONS: Final = {
+    "unreadable": "the item can't be read: missing, truncated or a broken record",
+    "empty": "the item has no bytes",
+    "not_an_image": "the bytes are no image of a known type",
+    "undecodable": "an image file that does not decode",
+    "too_large": "more pixels than the limit; nothing was decoded",
+    "wrong_size": "an aligned crop whose size is not the card's",
+    "no_face": "the detector found no face",
+    "low_score": "the face's score is under the limit",
+    "face_too_small": "the eyes are closer than the limit",
+    "not_chosen": "another face of the picture was taken (level face)",
+}
+
+
+def schema_of(columns: tuple[Column, ...]) -> ArrowSchema:
+    """Build the Arrow schema of a table's columns.
+
+    Example:
+        >>> schema_of(IDENTITIES).names
+        ['identity_index', 'identity', 'name']
+    """
+    return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in columns])
+
+
+def embeddings_schema(dim: int) -> ArrowSchema:
+    """Build the Arrow schema of embeddings of ``dim`` numbers.
+
+    Example:
+        >>> str(embeddings_schema(128).field("embedding").type)
+        'fixed_size_list<item: halffloat>[128]'
+    """
+    schema = schema_of(EMBEDDINGS)
+    at = schema.get_field_index("embedding")
+    field = pa.field("embedding", pa.list_(pa.float16(), dim), nullable=False)
+    return schema.set(at, field)
+
+
+MANIFEST_SCHEMA: Final = schema_of(MANIFEST)
+REJECTS_SCHEMA: Final = schema_of(REJECTS)
+PLAN_SCHEMA: Final = schema_of(PLAN)
+IDENTITIES_SCHEMA: Final = schema_of(IDENTITIES)
+ACTIVATIONS_SCHEMA: Final = schema_of(ACTIVATIONS)
+MIXTURE_ROWS_SCHEMA: Final = schema_of(MIXTURE_ROWS)
+CLASSES_SCHEMA: Final = schema_of(CLASSES)
+MEMBERS_SCHEMA: Final = schema_of(MEMBERS)
+SHARDS_SCHEMA: Final = schema_of(SHARDS)
+INDEX_SCHEMA: Final = schema_of(INDEX)

@@ -1,0 +1,1 @@
+"""The store: its layout, commits, manifests and SQL."""

@@ -1,0 +1,95 @@
+"""Small finished stores, made through the same commit path that ingest uses, without detection."""
+
+from typing import Any
+
+import numpy as np
+import simplejpeg
+
+from fusekit.fingerprint import digest16, fingerprint
+from fusekit.rng import permute
+from fusekit.schema import IDENTITIES_SCHEMA
+from fusekit.storage import Storage
+from fusekit.store import layout
+from fusekit.store.commit import UnitWriter
+from fusekit.store.datasets import DatasetInfo, claim_index, finish_dataset
+from fusekit.store.tables import write_table
+
+
+def draw_crop(seed: int) -> np.ndarray:
+    """A 112x112 RGB crop that differs for each seed: a smooth random pattern."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
+    return np.kron(coarse, np.ones((16, 16, 1), np.uint8))
+
+
+def make_dataset(
+    storage: Storage,
+    name: str,
+    identities: dict[str, int] | int,
+    *,
+    kind: str = "labeled",
+    index: int | None = None,
+    unit_size: int = 16,
+    template: str = "arcface-112",
+    fmt: str = "jpg",
+    seed: int = 0,
+    names: dict[str, str] | None = None,
+) -> DatasetInfo:
+    """Commit a dataset of drawn crops.
+
+    Args:
+        storage: An opened store (open_store(path, create=True)).
+        name: The dataset's name.
+        identities: Identity to its number of images; or a count of unlabeled images.
+    """
+    index = claim_index(storage, name, index)
+    if isinstance(identities, int):
+        people: list[str | None] = [None] * identities
+        kind = "unlabeled" if kind == "labeled" else kind
+        numbers: dict[str, int] = {}
+    else:
+        people = [p for p, n in identities.items() for _ in range(n)]
+        numbers = {p: i for i, p in enumerate(sorted(identities, key=str.encode))}
+    units: dict[int, list[int]] = {}
+    for item in range(len(people)):
+        unit = int(permute(item, len(people), seed)) // unit_size
+        units.setdefault(unit, []).append(item)
+    for unit, items in units.items():
+        with UnitWriter(storage, name, unit) as writer:
+            for item in items:
+                writer.add(*_sample(name, index, kind, people[item], numbers, item, fmt, seed))
+            writer.commit(len(items))
+    write_table(
+        storage,
+        layout.identities(name),
+        [
+            {"identity_index": i, "identity": p, "name": (names or {}).get(p)}
+            for p, i in numbers.items()
+        ],
+        IDENTITIES_SCHEMA,
+    )
+    return finish_dataset(
+        storage, name, units=len(units), index=index, kind=kind, template=template,
+        crop_size=(112, 112), identities=len(numbers), plan=fingerprint([name, seed, people]),
+        form="drawn", card={"name": name}, settings={"seed": seed}, versions={}, ignored={},
+    )  # fmt: skip
+
+
+def _sample(
+    name: str, index: int, kind: str, person: str | None, numbers: dict[str, int],
+    item: int, fmt: str, seed: int,
+) -> tuple[bytes, dict[str, Any]]:  # fmt: skip
+    source = f"{person or 'crawl'}/{item:05d}.jpg"
+    crop = draw_crop(seed * 100_003 + item)
+    image = simplejpeg.encode_jpeg(crop, quality=95, colorsubsampling="444")
+    return image, {
+        "key": layout.sample_key(source, 0), "dataset": name, "dataset_index": index,
+        "kind": kind, "identity": person,
+        "identity_index": -1 if person is None else numbers[person],
+        "format": fmt, "width": 112, "height": 112, "source": source,
+        "source_digest": digest16(image), "content_digest": digest16(image),
+        "det_score": 0.5 + (item % 50) / 100, "bbox": [1.0, 2.0, 101.0, 102.0],
+        "landmarks": [30.0, 40.0, 70.0, 40.0, 50.0, 60.0, 35.0, 80.0, 65.0, 80.0],
+        "face_count": 1, "eye_distance": 40.0, "yaw": 0.0, "sharpness": 100.0,
+        "brightness": 128.0, "jpeg_quality": 95, "channels": 3, "media": "still",
+        "time_ms": None, "split": None, "hint_iou": None,
+    }  # fmt: skip
