@@ -1,0 +1,1 @@
+"""Ingest: raw data in, a finished dataset of the store out."""

@@ -1,0 +1,217 @@
+"""Plan an ingest: number the items, deal them to units, fix everything that affects the result.
+
+One pass lists the raw data into a spool file; an item's unit then follows from a seeded bijection
+of its number, so that each shard is a random sample of the dataset. Memory does not grow with the
+number of items, only with the number of identities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import unicodedata
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fusekit.errors import FingerprintError, SourceError, StoreError
+from fusekit.fingerprint import canonical_json, fingerprint, first_difference
+from fusekit.progress import Progress, Report, silent
+from fusekit.rng import derive, unpermute
+from fusekit.schema import IDENTITIES_SCHEMA, PLAN_SCHEMA
+from fusekit.store import layout
+from fusekit.store.tables import write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from fusekit.readers.item import Item, Reader
+    from fusekit.storage import Storage
+
+_BATCH: Final = 1 << 16
+_SPOOL_SCHEMA: Final = PLAN_SCHEMA.remove(PLAN_SCHEMA.get_field_index("identity_index"))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in the raw data, in listing order.
+
+    Attributes:
+        spool: Arrow file with one row per item.
+        items: How many.
+        identities: Their texts in the order that numbers them.
+        digest: sha256 over every (source, size).
+    """
+
+    spool: Path
+    items: int
+    identities: list[str]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A fixed plan: how many units and items, and the fingerprint of all that went in."""
+
+    units: int
+    items: int
+    identities: int
+    fingerprint: str
+
+
+def list_items(reader: Reader, spool: Path, where: str, report: Report = silent) -> Listing:
+    """List the raw data into a spool file.
+
+    Args:
+        reader: Of the raw data.
+        spool: The file to write.
+        where: What to call the raw data in errors.
+        report: Told of every batch of items.
+
+    Raises:
+        SourceError: There is no item at all.
+    """
+    people: dict[str, None] = {}
+    digest = hashlib.sha256()
+    count = 0
+    with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_file(file, _SPOOL_SCHEMA) as out:
+        for batch in _batches(reader.items()):
+            rows = [_row(count + i, item) for i, item in enumerate(batch)]
+            for row in rows:
+                if row["identity"] is not None:
+                    people[row["identity"]] = None
+                digest.update(f"{row['source']}\0{row['size']}\n".encode())
+            count += len(rows)
+            out.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SPOOL_SCHEMA))
+            report(Progress("list", count, None, "items"))
+    if count == 0:
+        raise SourceError(where, "no pictures were found", f"the form {reader.form!r}")
+    by = (lambda text: (int(text), text)) if reader.numeric_identities else str.encode
+    return Listing(spool, count, sorted(people, key=by), digest.hexdigest())  # type: ignore[arg-type]
+
+
+def fix_plan(
+    storage: Storage, name: str, inputs: dict[str, Any], listing: Listing, names: Mapping[str, str]
+) -> Plan:
+    """Write the plan, or check that the one that stands is the same.
+
+    Args:
+        storage: The store; its lock on the dataset is held.
+        name: The dataset's name.
+        inputs: Everything that affects the result but the items: a JSON object with
+            ``settings.unit_size`` and ``settings.seed``.
+        listing: Of the raw data.
+        names: Identity to display name.
+
+    Raises:
+        FingerprintError: The dataset was begun with other inputs or settings.
+    """
+    about = {
+        **inputs,
+        "format_version": layout.FORMAT_VERSION,
+        "items": {"count": listing.items, "sha256": listing.digest},
+    }
+    settings = inputs["settings"]
+    units = math.ceil(listing.items / settings["unit_size"])
+    plan = Plan(units, listing.items, len(listing.identities), fingerprint(about))
+    record = {"fingerprint": plan.fingerprint, "units": units, "inputs": about}
+    if not storage.create(layout.plan_json(name), canonical_json(record)):
+        _check_same(storage, name, record)
+    if not storage.exists(layout.identities(name)):
+        rows = [
+            {"identity_index": i, "identity": person, "name": names.get(person)}
+            for i, person in enumerate(listing.identities)
+        ]
+        write_table(storage, layout.identities(name), rows, IDENTITIES_SCHEMA)
+    key = derive(settings["seed"], "units")
+    with _opened(listing.spool) as table:
+        people = pa.array(listing.identities, pa.string())
+        for unit in range(units):
+            part = layout.plan_part(name, unit)
+            if not storage.exists(part):
+                rows = _unit_rows(table, people, unit, settings["unit_size"], key)
+                write_table(storage, part, rows, PLAN_SCHEMA)
+    return plan
+
+
+def unit_items(items: int, unit: int, unit_size: int, key: int) -> np.ndarray[Any, Any]:
+    """Give the numbers of the items of a unit, ascending.
+
+    Args:
+        items: How many items there are in all.
+        unit: The unit's number.
+        unit_size: Items in each unit but the last.
+        key: Of the bijection.
+
+    Example:
+        >>> parts = [unit_items(10, u, 4, 7).tolist() for u in range(3)]
+        >>> [len(p) for p in parts], sorted(sum(parts, []))
+        ([4, 4, 2], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
+    places = np.arange(unit * unit_size, min((unit + 1) * unit_size, items))
+    return np.sort(unpermute(places, items, key).astype(np.int64))
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _row(number: int, item: Item) -> dict[str, Any]:
+    identity = item.identity
+    return {
+        "item": number,
+        "source": item.source,
+        "size": item.size,
+        "identity": None if identity is None else unicodedata.normalize("NFC", identity),
+        "split": item.split,
+        "offset": item.offset,
+        "bbox": item.bbox,
+        "landmarks": item.landmarks,
+        "media": item.media,
+        "time_ms": item.time_ms,
+    }
+
+
+def _unit_rows(table: pa.Table, people: pa.Array, unit: int, unit_size: int, key: int) -> pa.Table:
+    rows = table.take(pa.array(unit_items(table.num_rows, unit, unit_size, key)))
+    index = pc.fill_null(pc.index_in(rows["identity"], people), -1).cast(pa.int32())
+    at = PLAN_SCHEMA.get_field_index("identity_index")
+    return rows.add_column(at, PLAN_SCHEMA.field(at), index)
+
+
+@contextmanager
+def _opened(spool: Path) -> Iterator[pa.Table]:
+    with pa.memory_map(str(spool)) as file:
+        yield pa.ipc.open_file(file).read_all()
+
+
+def _check_same(storage: Storage, name: str, record: dict[str, Any]) -> None:
+    where = layout.plan_json(name)
+    try:
+        old = json.loads(storage.read(where))
+        was, inputs = old["fingerprint"], old["inputs"]
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(where, "is damaged", None, "ingest under another name with --as") from None
+    if was == record["fingerprint"]:
+        return
+    difference = first_difference(inputs, record["inputs"])
+    raise FingerprintError(
+        name,
+        f"was begun with other inputs or settings ({difference}); its plan is {was[:12]}, "
+        f"this one {record['fingerprint'][:12]}",
+        None,
+        "give the same ones to go on, or another name with --as",
+    )

@@ -1,0 +1,61 @@
+"""The settings of an ingest: values, frozen, recorded beside what they made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from fusekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from fusekit.models.registry import ResolvedModel
+
+Format: TypeAlias = Literal["jpg", "png", "raw"]
+FaceRule: TypeAlias = Literal["best", "all"]
+
+DEFAULT_UNIT_SIZE: Final = 8_192
+DEFAULT_DETECTOR: Final = "retinaface-mnet025"
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """Every setting that changes what an ingest gives.
+
+    Attributes:
+        unit_size: Items in a work unit, so in a shard.
+        seed: Of the bijection that deals items to units.
+        format: Of the stored crops; None where aligned crops pass through.
+        jpeg_quality: 1 to 100, for ``jpg``; chroma is never subsampled.
+        faces: ``best``: one face of an item; ``all``: each face is a sample.
+        min_score: Detector score under which a face is left out, 0 to 1.
+        min_eye_distance: In source pixels; under it a face is left out.
+        max_pixels: Pictures with more are not decoded.
+    """
+
+    unit_size: int = DEFAULT_UNIT_SIZE
+    seed: int = 0
+    format: Format | None = "jpg"
+    jpeg_quality: int = 95
+    faces: FaceRule = "best"
+    min_score: float = 0.6
+    min_eye_distance: float = 8.0
+    max_pixels: int = 1 << 27
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.unit_size < 1:
+            raise UsageError("--unit-size", str(self.unit_size), "at least 1")
+        if self.format not in (None, "jpg", "png", "raw"):
+            raise UsageError("--format", repr(self.format), "jpg, png or raw")
+        if self.faces not in ("best", "all"):
+            raise UsageError("--faces", repr(self.faces), "best or all")
+        if not 0 <= self.min_score <= 1:
+            raise UsageError("--min-score", str(self.min_score), "0 to 1")
+
+    def as_json(self, detector: ResolvedModel | None) -> dict[str, Any]:
+        """Give the settings and the detector as they go into the plan's fingerprint."""
+        about = asdict(self)
+        about["detector"] = (
+            None if detector is None else {"name": detector.name, "sha256": detector.sha256}
+        )
+        return about
