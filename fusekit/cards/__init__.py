@@ -1,0 +1,1 @@
+"""Cards: what each dataset is and how it lies on disk."""

@@ -1,0 +1,162 @@
+"""List a folder tree in one fixed order, never leaving it, counting what is passed over."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fusekit.errors import ItemError, SourceError
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JUNK: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+LIST_SUFFIXES: Final = frozenset(
+    {".txt", ".csv", ".tsv", ".json", ".lst", ".md", ".mat", ".pts", ".xml", ".html"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder of the tree.
+
+    Attributes:
+        name: Its own name.
+        source: Its path from the raw folder, ``/`` between the parts.
+        is_folder: It is a folder.
+        size: Bytes of a file; 0 for a folder.
+    """
+
+    name: str
+    source: str
+    is_folder: bool
+    size: int
+
+
+class Tree:
+    """A raw folder that is only ever read inside its borders.
+
+    Args:
+        root: The folder, resolved.
+        ignored: Gets a count for everything that is passed over.
+    """
+
+    def __init__(self, root: Path, ignored: Counter[str]) -> None:
+        self.root = root
+        self.ignored = ignored
+        self._border = os.path.join(root, "")  # noqa: PTH118 - ends in one slash, also for /
+
+    def entries(self, folder: str = "") -> Iterator[Entry]:
+        """List one folder, so that listing in turn gives all sources in bytewise order.
+
+        Left out and counted: links that leave the raw folder or name a folder, files of the
+        desktop, hidden folders, what is neither file nor folder, names that are no UTF-8.
+
+        Args:
+            folder: Path from the raw folder; empty for the raw folder itself.
+
+        Raises:
+            SourceError: The folder can't be listed.
+        """
+        found = []
+        try:
+            with os.scandir(self.root / folder) as scan:
+                for entry in scan:
+                    kind = self._kind(entry)
+                    if kind:
+                        # A folder sorts as the paths below it do: "a b/x" comes before "a/x".
+                        sort_key = os.fsencode(entry.name) + (b"/" if kind == "folder" else b"")
+                        found.append((sort_key, entry.name, kind == "folder"))
+        except OSError as reason:
+            raise SourceError(self.root / folder, f"can't be listed ({reason.strerror})") from None
+        found.sort()
+        for _, name, is_folder in found:
+            source = f"{folder}/{name}" if folder else name
+            size = 0 if is_folder else self._size(source)
+            yield Entry(name, source, is_folder, size)
+
+    def files(self, folder: str = "") -> Iterator[Entry]:
+        """List the files in a folder and below that may be pictures, in bytewise order.
+
+        Lists and metadata are told by their suffix, and counted; every other file counts as a
+        picture until its bytes say otherwise.
+        """
+        for entry in self.entries(folder):
+            if entry.is_folder:
+                yield from self.files(entry.source)
+            elif os.path.splitext(entry.name)[1].lower() in LIST_SUFFIXES:  # noqa: PTH122 - fast
+                self.ignored["lists and metadata (by suffix)"] += 1
+            else:
+                yield entry
+
+    def read(self, source: str) -> bytes:
+        """Read a file of the tree.
+
+        Raises:
+            ItemError: It is not there, can't be read, or lies outside the raw folder.
+        """
+        path = self.path(source)
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 - a million of them
+                return file.read()
+        except OSError as reason:
+            raise ItemError("unreadable", source, reason.strerror or "can't be read") from None
+
+    def path(self, source: str) -> str:
+        """Give the real path of something in the tree, whether or not it is there.
+
+        Raises:
+            ItemError: It leads out of the raw folder.
+        """
+        path = os.path.realpath(os.path.join(self.root, source))  # noqa: PTH118 - fast
+        if not self._holds(path):
+            raise ItemError("unreadable", source, "leads out of the raw folder")
+        return path
+
+    def is_file(self, source: str) -> bool:
+        """Say whether there is a file of this name inside the tree."""
+        try:
+            return os.path.isfile(self.path(source))  # noqa: PTH113 - path() gives text
+        except ItemError:
+            return False
+
+    def _kind(self, entry: os.DirEntry[str]) -> str | None:
+        """Give "file" or "folder"; None, counted, for what is passed over."""
+        name = entry.name.lower()
+        reason = None
+        if name in JUNK or name.startswith("._"):
+            reason = "desktop files"
+        elif not _is_utf8(entry.name):
+            reason = "names that are no UTF-8"
+        elif entry.is_symlink() and not self._holds(os.path.realpath(entry.path)):
+            reason = "links that leave the raw folder"
+        elif entry.is_dir():
+            if not (entry.is_symlink() or name.startswith(".")):
+                return "folder"
+            reason = "links to folders" if entry.is_symlink() else "hidden folders"
+        elif entry.is_file():
+            return "file"
+        else:
+            reason = "neither files nor folders"
+        self.ignored[reason] += 1
+        return None
+
+    def _holds(self, real_path: str) -> bool:
+        return real_path.startswith(self._border) or real_path == str(self.root)
+
+    def _size(self, source: str) -> int:
+        try:
+            return os.stat(self.root / source).st_size  # noqa: PTH116 - fast
+        except OSError:
+            return 0  # gone since it was listed: reading it will say so
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

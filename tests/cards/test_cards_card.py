@@ -1,0 +1,170 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fusekit.cards.card import Card, CardForm, card_as_used, list_cards, load_card
+from fusekit.errors import CardError
+from fusekit.fingerprint import canonical_json
+from fusekit.readers.registry import open_reader, reader_names
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+TRAINING = [
+    "14-celebrity", "asian-celeb", "casia-webface", "celeba", "deepglint",
+    "ms1m", "pinsface", "200-celeb", "vggface2", "umdfaces",
+]  # fmt: skip
+
+
+def card_file(folder, text):
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+MINE = "name: mine\nkind: labeled\nforms:\n  - reader: folders\n"
+
+
+def test_every_card_loads_under_its_file_name_and_is_documented():
+    files = sorted(MANIFESTS.glob("*.yaml"))
+    assert {card.name for card in list_cards()} == {path.stem for path in files}
+    for path in files:
+        card = load_card(path.stem)
+        assert card.name == path.stem
+        assert card.title
+        assert card.terms
+        assert path.read_text().startswith("# ")
+        if card.index is not None and card.identities is not None:
+            assert card.figures
+            assert card.urls
+
+
+def test_the_ten_training_sets_have_the_indexes_0_to_9():
+    cards = list_cards()
+    assert [card.name for card in cards[:10]] == TRAINING
+    assert [card.index for card in cards[:10]] == list(range(10))
+    assert all(card.index is None for card in cards[10:])
+    assert all(card.kind == "labeled" for card in cards[:10])
+
+
+def test_evaluation_sets_and_generic_cards_are_of_their_kind():
+    kinds = {card.name: card.kind for card in list_cards()[10:]}
+    assert kinds == {
+        "lfw": "evaluation", "cfp-fp": "evaluation", "agedb-30": "evaluation",
+        "folders": "labeled", "recordio": "labeled", "unlabeled": "unlabeled",
+    }  # fmt: skip
+
+
+def test_every_pack_form_passes_through_and_folders_are_detected():
+    for card in list_cards():
+        for form in card.resolved():
+            if form.reader in reader_names():
+                assert form.aligned == (form.reader == "recordio")
+                assert (form.template, form.crop_size) == ("arcface-112", (112, 112))
+
+
+@pytest.mark.parametrize("name", [card.name for card in list_cards()])
+def test_every_card_s_options_are_those_of_its_readers(name, tmp_path):
+    (tmp_path / "train.rec").write_bytes(b"")
+    for form in load_card(name).resolved():
+        if form.reader in reader_names():
+            reader = open_reader(load_card(name), tmp_path, form.name)
+            assert reader.form == form.name
+            assert set(form.options) <= set(reader.form_spec.options)
+
+
+def test_the_published_overlaps_name_identities_as_the_folders_do():
+    overlap = next(o for o in load_card("casia-webface").overlaps if o.dataset == "lfw")
+    assert overlap.identities == len(set(overlap.ids)) == 19
+    assert all(re.fullmatch(r"\d{7}", identity) for identity in overlap.ids)
+
+
+def test_an_own_card_is_loaded_by_its_path(tmp_path):
+    card = load_card(str(card_file(tmp_path, MINE)))
+    assert (card.name, card.index, card.kind) == ("mine", None, "labeled")
+    form = card.resolved()[0]
+    assert (form.name, form.reader, form.aligned, form.faces) == (
+        "folders",
+        "folders",
+        False,
+        "best",
+    )
+
+
+def test_every_face_of_unlabeled_data_counts_unless_the_card_says_otherwise():
+    card = Card(name="a", kind="unlabeled", forms=(CardForm(reader="unlabeled"),))
+    assert card.resolved()[0].faces == "all"
+    card = Card(name="a", kind="unlabeled", forms=(CardForm(reader="unlabeled", faces="best"),))
+    assert card.resolved()[0].faces == "best"
+
+
+def test_the_fingerprint_sees_what_affects_results_and_nothing_else(tmp_path):
+    card = load_card(str(card_file(tmp_path, MINE)))
+    other = load_card(str(card_file(tmp_path, MINE + "title: T\nterms: none\nidentities: 5\n")))
+    used = card_as_used(card, card.resolved()[0])
+    assert canonical_json(used) == canonical_json(card_as_used(other, other.resolved()[0]))
+    assert json.loads(canonical_json(used)) == {
+        "kind": "labeled",
+        "form": {
+            "name": "folders", "reader": "folders", "aligned": False, "faces": "best",
+            "template": "arcface-112", "crop_size": [112, 112], "options": {},
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vgface2", "vgface2: no card has this name; expected a name or a path to a .yaml; "
+         "did you mean 'vggface2'?"),
+        ("zzz", "zzz: no card has this name; expected a name or a path to a .yaml; "
+         "fusekit's own: 14-celebrity, 200-celeb, agedb-30"),
+        ("nowhere/mine.yaml", "nowhere/mine.yaml: there is no such file"),
+        ("../manifests/lfw", "../manifests/lfw: no card has this name"),
+    ],
+)  # fmt: skip
+def test_a_card_that_is_not_there_names_the_nearest(name, message):
+    with pytest.raises(CardError, match=re.escape(message)):
+        load_card(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINE + "titel: x\n", "mine.yaml: unknown key 'titel'; did you mean 'title'?"),
+        (MINE + "qqq: x\n", "mine.yaml: unknown key 'qqq'; known: figures, forms, identities, "),
+        (MINE + "    alinged: true\n",
+         "mine.yaml: forms[0]: unknown key 'alinged'; did you mean 'aligned'?"),
+        (MINE + "overlaps:\n  - {datset: lfw, note: x}\n",
+         "mine.yaml: overlaps[0]: the key 'dataset' is missing"),
+        ("name: mine\nkind: labeled\n", "mine.yaml: the key 'forms' is missing"),
+        (MINE.replace("labeled", "labelled"),
+         "mine.yaml: kind: 'labelled'; expected 'labeled', 'unlabeled' or 'evaluation'"),
+        (MINE + "index: true\n", "mine.yaml: index: True; expected a valid integer"),
+        (MINE + "index: 40000\n", "index: 40000; expected less than or equal to 32767"),
+        (MINE + "    aligned: 'yes'\n", "forms[0].aligned: 'yes'; expected a valid boolean"),
+        (MINE + "    template: ffhq\n", "forms[0].template: 'ffhq'; expected 'arcface-112'"),
+        (MINE.replace("mine", "Mine"), "mine.yaml: name: 'Mine': string should match pattern"),
+        (MINE + "  - reader: folders\n", "mine.yaml: two forms are named 'folders'"),
+        (MINE + "    reader: recordio\n", "mine.yaml:5: the key 'reader' a second time"),
+        (MINE + "identities: .inf\n", "mine.yaml: Out of range float"),
+        ("- a\n", "mine.yaml: holds a list; expected keys and values (name, title, ind"),
+        ("", "mine.yaml: holds nothing; expected keys and values"),
+    ],
+)  # fmt: skip
+def test_a_card_that_is_not_well_formed_is_one_line_that_says_where(tmp_path, text, message):
+    with pytest.raises(CardError, match=re.escape(message)) as caught:
+        load_card(str(card_file(tmp_path, text)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_form_that_the_card_has_not_names_those_that_it_has():
+    with pytest.raises(CardError, match="pinsface: has no form 'folder'; expected recordio or "):
+        load_card("pinsface").form("folder")
+
+
+def test_the_cards_hold_plain_values_only():
+    for path in MANIFESTS.glob("*.yaml"):
+        assert "!!" not in path.read_text()
+        assert isinstance(yaml.safe_load(path.read_text()), dict)

@@ -1,0 +1,309 @@
+import os
+import unicodedata
+
+import pytest
+from support.raw import (
+    casia_tree,
+    celebrity_tree,
+    draw_jpeg,
+    pins_tree,
+    vggface2_tree,
+    write_files,
+    write_pictures,
+)
+
+from fusekit.cards.card import Card, CardForm, load_card
+from fusekit.errors import CardError, ItemError, SourceError
+from fusekit.readers.item import Item
+from fusekit.readers.registry import open_reader
+
+
+def folders(raw, kind="labeled", **options):
+    card = Card(name="mine", kind=kind, forms=(CardForm(reader="folders", options=options),))
+    return open_reader(card, raw)
+
+
+def listed(reader):
+    items = list(reader.items())
+    sources = [item.source for item in items]
+    assert sources == sorted(sources, key=str.encode)
+    assert all(len(reader.read(item)) == item.size for item in items)
+    return items
+
+
+def by_identity(items):
+    counts = {}
+    for item in items:
+        counts[item.identity] = counts.get(item.identity, 0) + 1
+    return counts
+
+
+def test_vggface2_is_read_in_its_real_layout(tmp_path):
+    reader = open_reader(load_card("vggface2"), vggface2_tree(tmp_path))
+    items = listed(reader)
+    assert reader.form == "folders"
+    assert not reader.numeric_identities
+    assert by_identity(items) == {"n000001": 2, "n000002": 2, "n000003": 2}
+    assert {(item.split, item.identity) for item in items} == {
+        ("test", "n000001"), ("train", "n000002"), ("train", "n000003"),
+    }  # fmt: skip
+    assert items[0].source == "test/n000001/0001_01.jpg"
+    assert reader.read(items[0]) == (tmp_path / items[0].source).read_bytes()
+    assert reader.ignored() == {
+        "files outside identity folders": 2, "folders that are no identity": 2,
+    }  # fmt: skip
+
+
+def test_vggface2_s_names_are_read_with_their_quotes_and_commas(tmp_path):
+    reader = open_reader(load_card("vggface2"), vggface2_tree(tmp_path))
+    assert reader.names() == {
+        "n000001": "14th_Dalai_Lama",
+        "n000002": "Anne,_Princess_Royal",
+        "n000003": "Óscar_de_la_Hoya",
+    }
+
+
+def test_vggface2_s_own_boxes_and_landmarks_become_hints(tmp_path):
+    items = listed(open_reader(load_card("vggface2"), vggface2_tree(tmp_path)))
+    boxes = [item.bbox for item in items]
+    assert boxes[0] == (-4.0, 15.0, 75.0, 115.0)
+    assert boxes[1] == (-4.0, 15.0, 75.0, 116.0)
+    assert all(item.landmarks[:4] == (38.3, 51.7, 73.5, 51.5) for item in items)
+    assert all(len(item.landmarks) == 10 for item in items)
+
+
+def test_hints_may_come_in_any_order_unquoted_or_not_at_all(tmp_path):
+    write_pictures(tmp_path, "n000001/0001_01.jpg", "n000001/0002_01.jpg", "n000002/0001_01.jpg")
+    rows = "n000002/0001_01,1,2,3,4\nn000001/0001_01.jpg,5,6,7,8\n\nn000009/1,0,0,0,0\n"
+    write_files(tmp_path, {"bb_landmark/loose_bb_all.csv": "NAME_ID,X,Y,W,H\n" + rows})
+    items = listed(open_reader(load_card("vggface2"), tmp_path))
+    assert [item.bbox for item in items] == [(5, 6, 12, 14), None, (1, 2, 4, 6)]
+    assert [item.landmarks for item in items] == [None] * 3
+
+
+def test_the_rows_of_one_identity_may_stand_apart(tmp_path):
+    write_pictures(tmp_path, "n000001/1_01.jpg", "n000001/2_01.jpg")
+    rows = '"n000001/1_01",1,1,1,1\n"n000002/1_01",0,0,0,0\n"n000001/2_01",2,2,2,2'
+    write_files(tmp_path, {"bb_landmark/loose_bb_train.csv": rows})
+    items = listed(open_reader(load_card("vggface2"), tmp_path))
+    assert [item.bbox for item in items] == [(1, 1, 2, 2), (2, 2, 4, 4)]
+
+
+@pytest.mark.parametrize("row", ['"n000001/1_01",1,2,3', '"n000001/1_01",1,2,x,4'])
+def test_a_broken_hint_is_named_by_its_line(tmp_path, row):
+    write_pictures(tmp_path, "n000001/1_01.jpg")
+    write_files(tmp_path, {"bb_landmark/loose_bb_train.csv": f"NAME_ID,X,Y,W,H\n{row}\n"})
+    with pytest.raises(SourceError, match=r"loose_bb_train.csv:2: .*; expected a name, 4 numbers"):
+        listed(open_reader(load_card("vggface2"), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("below", "sources"),
+    [
+        ("", ["n000001/1_01.jpg"]),
+        ("vggface2_train", ["vggface2_train/n000001/1_01.jpg"]),
+        ("data/train", ["data/train/n000001/1_01.jpg"]),
+        ("VGGFace2/vggface2_train/train", ["VGGFace2/vggface2_train/train/n000001/1_01.jpg"]),
+    ],
+)
+def test_vggface2_is_found_however_it_was_unpacked(tmp_path, below, sources):
+    write_pictures(tmp_path / below, "n000001/1_01.jpg")
+    write_files(tmp_path, {"meta/identity_meta.csv": "n000001, A, 1, 1, m\n"})
+    reader = open_reader(load_card("vggface2"), tmp_path)
+    items = listed(reader)
+    assert [item.source for item in items] == sources
+    assert [item.split for item in items] == ["train" if below else None]
+    assert reader.names() == {"n000001": "A"}
+
+
+def test_casia_s_leading_zeros_are_part_of_the_identity(tmp_path):
+    reader = open_reader(load_card("casia-webface"), casia_tree(tmp_path))
+    assert by_identity(listed(reader)) == {"0000045": 2, "0000052": 2, "0000059": 2}
+    assert reader.names()["0000045"] == "Person_0"
+
+
+def test_rows_that_are_no_names_are_counted(tmp_path):
+    write_files(casia_tree(tmp_path), {"webface_id_name_list.txt": "0000045 Bruce_Lee\n0000052\n"})
+    reader = open_reader(load_card("casia-webface"), tmp_path)
+    assert reader.names() == {"0000045": "Bruce_Lee"}
+    assert reader.ignored() == {"rows of webface_id_name_list.txt that are no names": 1}
+
+
+@pytest.mark.parametrize("below", ["", "105_classes_pins_dataset"])
+def test_pins_are_found_one_level_down_too_and_lose_their_prefix(tmp_path, below):
+    reader = open_reader(load_card("pinsface"), pins_tree(tmp_path) / below)
+    assert by_identity(listed(reader)) == {"Adriana Lima": 2, "Brian J. Smith": 2, "tom ellis": 2}
+
+
+@pytest.mark.parametrize("below", ["", "data"])
+def test_a_celebrity_in_two_splits_is_one_person_and_keeps_the_split(tmp_path, below):
+    items = listed(open_reader(load_card("14-celebrity"), celebrity_tree(tmp_path) / below))
+    assert by_identity(items) == {"ben_afflek": 2, "elton_john": 2}
+    assert [item.split for item in items] == ["train", "train", "val", "val"]
+
+
+def test_a_dataset_that_is_there_twice_is_not_read_twice(tmp_path):
+    celebrity_tree(tmp_path)
+    celebrity_tree(tmp_path / "14-celebrity-faces-dataset")
+    with pytest.raises(
+        SourceError,
+        match=r"both '14-celebrity-faces-dataset/data/train' and 'data/val' hold identity folders",
+    ):
+        listed(open_reader(load_card("14-celebrity"), tmp_path))
+
+
+def test_own_data_needs_no_splits_and_may_be_nested(tmp_path):
+    write_pictures(tmp_path, "anna/1.jpg", "anna/holiday/2.jpg", "anna b/3.png", "ben/x/y/4.jpg")
+    items = listed(open_reader(load_card("folders"), tmp_path))
+    assert [item.source for item in items] == [
+        "anna b/3.png", "anna/1.jpg", "anna/holiday/2.jpg", "ben/x/y/4.jpg",
+    ]  # fmt: skip
+    assert by_identity(items) == {"anna b": 1, "anna": 2, "ben": 1}
+
+
+def test_one_folder_is_one_person_unless_splits_stand_below(tmp_path):
+    write_pictures(tmp_path, "one/anna/1.jpg")
+    assert by_identity(listed(open_reader(load_card("folders"), tmp_path / "one"))) == {"anna": 1}
+    assert by_identity(listed(open_reader(load_card("folders"), tmp_path))) == {"one": 1}
+    write_pictures(tmp_path, "two/set/train/anna/1.jpg", "two/set/Validation/anna/1.jpg")
+    items = listed(open_reader(load_card("folders"), tmp_path / "two"))
+    assert [(item.split, item.identity) for item in items] == [("val", "anna"), ("train", "anna")]
+
+
+def test_split_folders_beside_people_are_refused(tmp_path):
+    write_pictures(tmp_path, "train/anna/1.jpg", "ben/1.jpg")
+    with pytest.raises(SourceError, match=r"'train' stands beside 'ben'; expected only split"):
+        listed(open_reader(load_card("folders"), tmp_path))
+
+
+def test_two_spellings_of_one_text_are_one_person(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    write_pictures(tmp_path, f"{composed}/1.jpg", f"{decomposed}/2.jpg")
+    items = listed(folders(tmp_path))
+    assert len(items) == 2
+    assert {item.identity for item in items} == {composed}
+    assert {item.source for item in items} == {f"{composed}/1.jpg", f"{decomposed}/2.jpg"}
+
+
+def test_every_file_is_an_item_but_lists_and_desktop_files_which_are_counted(tmp_path):
+    write_pictures(tmp_path, "anna/1.JPG", "anna/2", "anna/deep/3.gif")
+    write_files(tmp_path, {
+        "anna/note.jpg": "no picture", "anna/empty.png": "", "anna/page.HTML": "x",
+        "anna/a.csv": "",
+        "anna/.DS_Store": "", "anna/Thumbs.db": "", "anna/._1.JPG": "", "__MACOSX/anna/1.jpg": "",
+        "anna/.ipynb_checkpoints/1.jpg": "", "readme.txt": "", "loose.jpg": "",
+    })  # fmt: skip
+    os.mkfifo(tmp_path / "anna/pipe.jpg")
+    reader = folders(tmp_path)
+    items = listed(reader)
+    assert [item.source for item in items] == [
+        "anna/1.JPG", "anna/2", "anna/deep/3.gif", "anna/empty.png", "anna/note.jpg",
+    ]  # fmt: skip
+    assert reader.ignored() == {
+        "lists and metadata (by suffix)": 2, "desktop files": 4, "hidden folders": 1,
+        "files outside identity folders": 2, "neither files nor folders": 1,
+    }  # fmt: skip
+    listed(reader)
+    assert sum(reader.ignored().values()) == 10  # listing twice does not count twice
+
+
+def test_names_that_are_no_utf_8_are_counted(tmp_path):
+    write_pictures(tmp_path, "anna/1.jpg")
+    (tmp_path / "anna" / os.fsdecode(b"\xff.jpg")).write_bytes(draw_jpeg(0))
+    reader = folders(tmp_path)
+    assert [item.source for item in listed(reader)] == ["anna/1.jpg"]
+    assert reader.ignored() == {"names that are no UTF-8": 1}
+
+
+def test_links_lead_nowhere_outside(tmp_path):
+    secret = write_pictures(tmp_path / "outside", "anna/secret.jpg")
+    raw = write_pictures(tmp_path / "raw", "anna/1.jpg")
+    (raw / "anna/2.jpg").symlink_to("1.jpg")
+    (raw / "anna/3.jpg").symlink_to(secret / "anna/secret.jpg")
+    (raw / "anna/4").symlink_to(secret / "anna")
+    (raw / "anna/up").symlink_to(raw)
+    (raw / "ben").symlink_to(raw / "anna")
+    reader = folders(raw)
+    assert [item.source for item in listed(reader)] == ["anna/1.jpg", "anna/2.jpg"]
+    assert reader.ignored() == {
+        "links that leave the raw folder": 2, "links to folders": 2,
+    }  # fmt: skip
+    for source in ("../outside/anna/secret.jpg", "anna/3.jpg", str(secret / "anna/secret.jpg")):
+        with pytest.raises(ItemError, match="leads out of the raw folder") as caught:
+            reader.read(Item(source, 1, "anna"))
+        assert caught.value.reason == "unreadable"
+
+
+def test_a_raw_folder_may_itself_be_a_link(tmp_path):
+    write_pictures(tmp_path / "real", "anna/1.jpg")
+    (tmp_path / "link").symlink_to("real")
+    assert len(listed(folders(tmp_path / "link"))) == 1
+
+
+def test_a_picture_that_is_gone_is_unreadable(tmp_path):
+    reader = folders(write_pictures(tmp_path, "anna/1.jpg"))
+    with pytest.raises(ItemError, match=r"anna/2.jpg: No such file") as caught:
+        reader.read(Item("anna/2.jpg", 1, "anna"))
+    assert caught.value.reason == "unreadable"
+
+
+def test_folders_of_unlabeled_data_name_nobody(tmp_path):
+    write_pictures(tmp_path, "anna/1.jpg")
+    assert by_identity(listed(folders(tmp_path, kind="unlabeled"))) == {None: 1}
+
+
+@pytest.mark.parametrize(
+    ("card", "files", "message"),
+    [
+        ("folders", {}, "no identity folders were found; expected a folder for each identity"),
+        ("folders", {"a.jpg": ""}, "no identity folders were found"),
+        ("folders", {"anna/list.txt": ""}, "the identity folders hold no pictures"),
+        ("14-celebrity", {"x.zip": ""}, "no identity folders were found"),
+    ],
+)
+def test_a_folder_without_pictures_says_what_was_looked_for(tmp_path, card, files, message):
+    with pytest.raises(SourceError, match=message):
+        listed(open_reader(load_card(card), write_files(tmp_path, files)))
+
+
+def test_a_pattern_that_no_folder_matches_is_named(tmp_path):
+    write_pictures(tmp_path, "45/1.jpg")
+    with pytest.raises(SourceError, match=r"expected folders named ####### \('#' is a digit\)"):
+        listed(folders(tmp_path, identity="#######"))
+
+
+def test_raw_data_that_is_a_file_is_no_folder(tmp_path):
+    write_files(tmp_path, {"a.zip": "PK"})
+    with pytest.raises(SourceError, match=r"a.zip: is no folder; expected a folder of identity"):
+        folders(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"idenity": "*"}, "unknown key 'idenity'; did you mean 'identity'?"),
+        ({"identity": "a*b"}, "options of the form 'folders': identity: 'a\\*b': string should ma"),
+        ({"boxes": ["../b.csv"]}, "boxes.0.: '../b.csv' may lead out of the raw folder"),
+        ({"boxes": ["/etc/passwd"]}, "boxes.0.: '/etc/passwd' may lead out of the raw folder"),
+        ({"names": {"files": [], "format": "xml"}}, "names.format: 'xml'; expected 'vggface2'"),
+        ({"strip_prefix": 3}, "strip_prefix: 3; expected a valid string"),
+    ],
+)
+def test_options_that_can_not_be_are_refused(tmp_path, options, message):
+    with pytest.raises(CardError, match=message):
+        folders(tmp_path, **options)
+
+
+def test_a_folder_that_can_not_be_listed_is_an_error(tmp_path, monkeypatch):
+    write_pictures(tmp_path, "anna/1.jpg")
+    reader = folders(tmp_path)
+    listing = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("anna"):
+            raise PermissionError(13, "Permission denied")
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"anna: can't be listed \(Permission denied\)"):
+        list(reader.items())
