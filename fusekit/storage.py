@@ -115,6 +115,8 @@ class Storage:
             StorageError: As :meth:`writing`.
         """
         final = self.path(name)
+        if final.exists():
+            return False
         temporary = final.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
         with _translated(name):
             final.parent.mkdir(parents=True, exist_ok=True)

@@ -147,10 +147,10 @@ def ingest_dataset(
     storage = layout.open_store(store, create=True)
     with storage.lock(name):
         storage.sweep(layout.dataset(name))
-        index = claim_index(storage, name, card.index if index is None else index)
-        job = _job(storage, root, card, reader, name, index, settings, model)
         listing = _list(storage, name, root, reader, report)
         try:
+            index = claim_index(storage, name, card.index if index is None else index)
+            job = _job(storage, root, card, reader, name, index, settings, model)
             plan = fix_plan(storage, name, _inputs(job, reader.form_spec), listing, reader.names())
         finally:
             listing.spool.unlink()

@@ -93,7 +93,7 @@ def list_items(reader: Reader, spool: Path, where: str, report: Report = silent)
     if count == 0:
         raise SourceError(where, "no pictures were found", f"the form {reader.form!r}")
     by = (lambda text: (int(text), text)) if reader.numeric_identities else str.encode
-    return Listing(spool, count, sorted(people, key=by), digest.hexdigest())  # type: ignore[arg-type]
+    return Listing(spool, count, sorted(people, key=by), digest.hexdigest())
 
 
 def fix_plan(

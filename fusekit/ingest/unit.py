@@ -19,7 +19,7 @@ from fusekit.errors import ItemError
 from fusekit.faces.align import align_face
 from fusekit.faces.choose import choose_face
 from fusekit.faces.detect import Detector, open_detector
-from fusekit.faces.image import decode_image, encode_crop, image_size, jpeg_quality, sniff
+from fusekit.faces.image import decode_image, encode_crop, jpeg_quality, sniff
 from fusekit.faces.quality import estimate_yaw, eye_distance, measure_crop
 from fusekit.fingerprint import digest16
 from fusekit.readers.item import Item
@@ -184,11 +184,11 @@ def make_samples(
 
 
 def _pass_through(data: bytes, item: Item, job: Job) -> Sample:
-    width, height = image_size(data, item.source)
+    crop = decode_image(data, item.source, job.settings.max_pixels)
+    height, width = crop.shape[:2]
     if (width, height) != job.crop_size:
         wanted = "x".join(map(str, job.crop_size))
         raise ItemError("wrong_size", item.source, f"{width}x{height}, the card says {wanted}")
-    crop = decode_image(data, item.source, job.settings.max_pixels)
     form = sniff(data) or ""
     if form not in _PASSED_THROUGH:  # stored without loss where shards can't hold the file type
         data, form = encode_crop(crop, "png"), "png"

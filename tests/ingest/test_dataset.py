@@ -49,11 +49,15 @@ def ingest(pack, store, **options):
 
 
 def digests(store):
-    """Every file of a store and its sha256; locks hold nothing."""
+    """Every file of a store and its sha256.
+
+    Locks hold nothing; a leftover beside ``store.json`` may be another dataset's and stays.
+    """
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(store.rglob("*"))
         if path.is_file() and ".locks" not in path.parts
+        if "datasets" in path.parts or not path.name.startswith(".tmp-")
     }
 
 

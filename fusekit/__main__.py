@@ -1,0 +1,6 @@
+"""``python -m fusekit``: the command line."""
+
+from fusekit.cli.main import run
+
+if __name__ == "__main__":
+    run()
