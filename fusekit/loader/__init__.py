@@ -1,0 +1,1 @@
+"""The loader: a mixture in, exact and resumable batches out."""

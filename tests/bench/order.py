@@ -1,0 +1,82 @@
+"""Print how long a plan takes, and how well the order mixes: python tests/bench/order.py"""
+
+import statistics
+import time
+from fractions import Fraction
+
+import numpy as np
+
+from fusekit.loader.order import BLOCK, WINDOW, Order, OrderSettings
+
+BATCH = 512
+SHARES = (0.30, 0.26, 0.15, 0.12, 0.08, 0.04, 0.02, 0.015, 0.010, 0.005)
+
+
+def selection(rows):
+    """Ten labeled sources of very different sizes, three quarters of all; one unlabeled."""
+    return [max(1, int(rows * 0.75 * share)) for share in SHARES], [rows // 4]
+
+
+def plan_ms(order, step, world=1, repeats=200):
+    times = []
+    for t in range(repeats):
+        start = time.perf_counter()
+        order.plan(step + t, 0, world)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e3
+
+
+def plan_table():
+    print(f"milliseconds for the plan of a batch of {BATCH} (median of 200)")
+    heads = ("pooled", "weighted", "step 10^15", "8 ranks", "opening")
+    print(f"{'rows':>12}", *(f"{head:>10}" for head in heads))
+    for rows in (20_000, 200_000, 2_000_000, 20_000_000):
+        labeled, unlabeled = selection(rows)
+        weights = tuple(range(1, 11))
+        start = time.perf_counter()
+        pooled = Order(labeled, unlabeled, OrderSettings(0, BATCH, Fraction(1, 4)))
+        opening = (time.perf_counter() - start) * 1e3
+        weighted = Order(labeled, unlabeled, OrderSettings(0, BATCH, Fraction(1, 4), weights))
+        eight = Order(labeled, unlabeled, OrderSettings(0, 8 * BATCH, Fraction(1, 4)))
+        times = (
+            plan_ms(pooled, 1000),
+            plan_ms(weighted, 1000),
+            plan_ms(pooled, 10**15),
+            plan_ms(eight, 1000, 8),
+            opening,
+        )
+        print(f"{rows:>12,}", *(f"{ms:>10.2f}" for ms in times))
+
+
+def mixing(order, labeled, steps=400):
+    """How far a step's rows lie apart, and how evenly the smallest source is spread."""
+    edges = np.cumsum(labeled)
+    distance, smallest = [], []
+    for step in range(0, steps * 37, 37):  # a prime stride samples the whole cycle
+        plan = order.plan(step, 0, 1)
+        rows = plan.rows[: plan.n_labeled]
+        distance.append(np.abs(np.diff(rows)).mean() / order.labeled_rows)
+        smallest.append((rows >= edges[-2]).sum())
+    return np.mean(distance), np.mean(smallest), np.var(smallest) / max(np.mean(smallest), 1e-9)
+
+
+def mixing_table():
+    rows = 8_000_000
+    labeled, unlabeled = selection(rows)
+    print(f"\nmixing of {sum(labeled):,} labeled rows, {BATCH} a batch (whole shuffle: 0.333, 1.0)")
+    print(f"{'block':>7} {'window':>7} {'window rows':>12} {'distance':>9} {'unevenness':>11}")
+    whole = (1, rows)
+    for block, window in ((8192, 4), (8192, 16), (1024, 128), (BLOCK, WINDOW), whole):
+        order = Order(
+            labeled, unlabeled, OrderSettings(0, BATCH, Fraction(1, 4), block=block, window=window)
+        )
+        distance, _, unevenness = mixing(order, labeled)
+        size = min(block * window, rows)
+        print(f"{block:>7,} {window:>7,} {size:>12,} {distance:9.3f} {unevenness:11.2f}")
+    print("distance: mean step from one row of a batch to the next, in parts of all rows")
+    print("unevenness: variance over mean of the smallest dataset's count per batch")
+
+
+if __name__ == "__main__":
+    plan_table()
+    mixing_table()
