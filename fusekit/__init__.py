@@ -17,38 +17,36 @@ if TYPE_CHECKING:
     from fusekit.cards.card import list_cards as list_cards
     from fusekit.curate.activations import filter_unlabeled as filter_unlabeled
     from fusekit.curate.embed import embed_dataset as embed_dataset
-    from fusekit.demo.run import run_demo as run_demo
     from fusekit.errors import FusekitError as FusekitError
     from fusekit.ingest.dataset import ingest_dataset as ingest_dataset
-    from fusekit.loader.loader import Batch as Batch
+    from fusekit.loader.batch import Batch as Batch
     from fusekit.loader.loader import MixtureLoader as MixtureLoader
     from fusekit.mixture.build import build_mixture as build_mixture
     from fusekit.mixture.mixture import Mixture as Mixture
     from fusekit.models.registry import get_model as get_model
     from fusekit.models.registry import list_models as list_models
     from fusekit.report.datasets import list_datasets as list_datasets
-    from fusekit.report.describe import describe as describe
+    from fusekit.report.info import info as info
     from fusekit.report.verify import verify_store as verify_store
     from fusekit.store.sql import query as query
 
     __version__: str
 
 _HOME: Final = {
-    "Batch": "loader.loader",
+    "Batch": "loader.batch",
     "FusekitError": "errors",
     "Mixture": "mixture.mixture",
     "MixtureLoader": "loader.loader",
     "build_mixture": "mixture.build",
-    "describe": "report.describe",
     "embed_dataset": "curate.embed",
     "filter_unlabeled": "curate.activations",
     "get_model": "models.registry",
+    "info": "report.info",
     "ingest_dataset": "ingest.dataset",
     "list_cards": "cards.card",
     "list_datasets": "report.datasets",
     "list_models": "models.registry",
     "query": "store.sql",
-    "run_demo": "demo.run",
     "verify_store": "report.verify",
 }
 
@@ -59,16 +57,15 @@ __all__ = [
     "MixtureLoader",
     "__version__",
     "build_mixture",
-    "describe",
     "embed_dataset",
     "filter_unlabeled",
     "get_model",
+    "info",
     "ingest_dataset",
     "list_cards",
     "list_datasets",
     "list_models",
     "query",
-    "run_demo",
     "verify_store",
 ]
 

@@ -119,6 +119,28 @@ def choose(keys: list[str], count: int, key: int) -> list[int]:
     return sorted(ranked[:count])
 
 
+def rank_words(words: npt.ArrayLike, key: int) -> U64:
+    """Give each row of 64-bit words a number to rank it by: as random as its key, and its own.
+
+    Args:
+        words: ``(N, W)``: what names each of N things, such as a sample's key as W words.
+        key: From :func:`derive`.
+
+    Returns:
+        ``(N,)`` uint64; a row's number depends on the row and the key alone.
+
+    Example:
+        >>> rank_words([[1, 2], [3, 4]], 7).tolist() == [
+        ...     mix(mix(7 ^ 1) ^ 2), mix(mix(7 ^ 3) ^ 4)]
+        True
+    """
+    table = np.asarray(words, np.uint64)
+    ranks = np.full(len(table), key & _MASK, np.uint64)
+    for column in table.T:
+        ranks = _mix_array(ranks ^ column)
+    return ranks
+
+
 def _walk(x: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike, order: range) -> U64:
     value, domain, keys = np.broadcast_arrays(
         np.asarray(x, np.uint64), np.asarray(n, np.uint64), np.asarray(key, np.uint64)

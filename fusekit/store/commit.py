@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from fusekit.storage import Storage
 
 MAX_SHARD_BYTES: Final = 1 << 30
-_SUFFIX: Final = {"jpg": "jpg", "png": "png", "raw": "npy"}
-_JSON_FIELDS: Final = (
+SUFFIXES: Final = {"jpg": "jpg", "png": "png", "raw": "npy"}
+MEMBER_FIELDS: Final = (
     "identity", "identity_index", "dataset", "dataset_index", "bbox", "landmarks", "det_score",
     "source",
 )  # fmt: skip
@@ -101,8 +101,8 @@ class UnitWriter:
             name = layout.shard(self._dataset, self._unit)
             self._tar = TarWriter(self._stack.enter_context(self._storage.writing(name)))
         key = row["key"]
-        offset = self._tar.add(f"{key}.{_SUFFIX[row['format']]}", image)
-        about = {name: row[name] for name in _JSON_FIELDS}
+        offset = self._tar.add(f"{key}.{SUFFIXES[row['format']]}", image)
+        about = {name: row[name] for name in MEMBER_FIELDS}
         self._tar.add(f"{key}.json", canonical_json(about))
         if self._tar.size > MAX_SHARD_BYTES:
             raise StoreError(

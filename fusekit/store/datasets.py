@@ -111,11 +111,20 @@ def claim_index(storage: Storage, dataset: str, wanted: int | None) -> int:
 
 
 def indexes(storage: Storage) -> dict[int, str]:
-    """Give every dataset index in use and the dataset that has it."""
-    return {
-        int(name.removesuffix(".json")): json.loads(storage.read(f"indexes/{name}"))["dataset"]
-        for name in storage.names("indexes")
-    }
+    """Give every dataset index in use and the dataset that has it.
+
+    Raises:
+        StoreError: A claim is damaged.
+    """
+    taken = {}
+    for name in storage.names("indexes"):
+        where = f"indexes/{name}"
+        try:
+            claim = json.loads(storage.read(where))
+            taken[int(name.removesuffix(".json"))] = str(claim["dataset"])
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(where, "is damaged", '{"dataset": NAME}') from None
+    return taken
 
 
 def records(storage: Storage, dataset: str, units: int) -> Iterator[UnitRecord]:
@@ -183,26 +192,44 @@ def finish_dataset(
     for record in done:
         for reason, count in record.rejects.items():
             rejects[reason] = rejects.get(reason, 0) + count
-    identity = {
-        "format_version": layout.FORMAT_VERSION, "dataset": name, "dataset_index": index,
-        "plan": plan, "shards": [r.shard_sha256 for r in done],
-        "samples": [r.samples for r in done],
-    }  # fmt: skip
-    shards = {layout.shard(name, r.unit): r.shard_sha256 for r in done if r.samples}
     info = DatasetInfo(
         name=name, index=index, kind=kind, template=template, crop_size=crop_size,
-        fingerprint=fingerprint(identity), units=units,
+        fingerprint=dataset_fingerprint(name, index, plan, done), units=units,
         items=sum(r.items for r in done), kept=sum(r.kept for r in done),
         rejected=sum(r.rejected for r in done), samples=sum(r.samples for r in done),
         identities=identities, faces_left_out=sum(r.faces_left_out for r in done),
         rejects=dict(sorted(rejects.items())), ignored=ignored, files=files, card=card,
         settings=settings, versions=versions, plan=plan, form=form,
-        sums=write_sums(storage, name, shards),
+        sums=_write_sums(storage, name, done),
     )  # fmt: skip
     about = {"format_version": layout.FORMAT_VERSION, **asdict(info)}
     about["digest"] = fingerprint(about)
     storage.write(layout.dataset_json(name), json.dumps(about, indent=1, sort_keys=True).encode())
     return info
+
+
+def _write_sums(storage: Storage, name: str, done: list[UnitRecord]) -> str:
+    folder = layout.dataset(name)
+    tables = [
+        f"{inner}/{file}"
+        for inner in ("plan", "manifest", "rejects")
+        for file in storage.names(f"{folder}/{inner}")
+    ]
+    compacted = [n for n in storage.names(folder) if n.startswith(("samples-", "rejects-"))]
+    # The units' records hold the shards' digests already, and shards are large.
+    shards = {
+        f"shards/{layout.shard_file(name, r.unit)}": r.shard_sha256 for r in done if r.samples
+    }
+    return write_sums(storage, folder, tables + compacted, shards)
+
+
+def dataset_fingerprint(name: str, index: int, plan: str, done: list[UnitRecord]) -> str:
+    """Give the fingerprint of a dataset from its plan and its units' records."""
+    return fingerprint({
+        "format_version": layout.FORMAT_VERSION, "dataset": name, "dataset_index": index,
+        "plan": plan, "shards": [r.shard_sha256 for r in done],
+        "samples": [r.samples for r in done],
+    })  # fmt: skip
 
 
 def open_dataset(storage: Storage, name: str) -> DatasetInfo:

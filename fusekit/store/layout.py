@@ -134,9 +134,9 @@ def dataset_json(name: str) -> str:
     return f"datasets/{name}/dataset.json"
 
 
-def sums(name: str) -> str:
-    """Name the file with the digests of a dataset's files."""
-    return f"datasets/{name}/SHA256SUMS"
+def sums(folder: str) -> str:
+    """Name the file with the digests of a folder's files."""
+    return f"{folder}/SHA256SUMS"
 
 
 def embeddings(name: str, model: str, unit: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from fusekit.errors import StorageError
 from fusekit.fingerprint import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fusekit.schema import ArrowSchema
     from fusekit.storage import Storage
@@ -128,16 +129,45 @@ def join_tables(storage: Storage, name: str, parts: Sequence[str], schema: Arrow
     Raises:
         StorageError: A part is damaged, or the file can't be written.
     """
+    with writing_table(storage, name, schema) as write:
+        for part in parts:
+            write(read_table(storage, part, schema))
+
+
+@contextmanager
+def writing_table(
+    storage: Storage, name: str, schema: ArrowSchema
+) -> Iterator[Callable[[pa.Table], None]]:
+    """Write a table in pieces of any size; its row groups do not depend on where they were cut.
+
+    Args:
+        storage: Where.
+        name: The file's name in the store.
+        schema: From :mod:`fusekit.schema`.
+
+    Yields:
+        What takes the next piece, of the same schema.
+
+    Raises:
+        StorageError: The file can't be written.
+    """
     with storage.writing(name) as file, pq.ParquetWriter(file, schema, **_WRITE) as out:
         waiting: list[pa.Table] = []
         rows = 0
-        for part in parts:
-            waiting.append(read_table(storage, part, schema))
-            rows += waiting[-1].num_rows
+
+        def write(piece: pa.Table) -> None:
+            nonlocal rows
+            waiting.append(piece)
+            rows += piece.num_rows
             if rows >= _ROW_GROUP:
-                out.write_table(pa.concat_tables(waiting), row_group_size=_ROW_GROUP)
-                waiting, rows = [], 0
-        if waiting:
+                table = pa.concat_tables(waiting)
+                whole = rows - rows % _ROW_GROUP
+                out.write_table(table.slice(0, whole), row_group_size=_ROW_GROUP)
+                waiting[:] = [table.slice(whole)]
+                rows -= whole
+
+        yield write
+        if rows:
             out.write_table(pa.concat_tables(waiting), row_group_size=_ROW_GROUP)
 
 

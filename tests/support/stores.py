@@ -1,13 +1,14 @@
 """Small finished stores, made through the same commit path that ingest uses, without detection."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import simplejpeg
 
-from fusekit.fingerprint import digest16, fingerprint
+from fusekit.fingerprint import canonical_json, digest16, fingerprint
 from fusekit.rng import permute
-from fusekit.schema import IDENTITIES_SCHEMA
+from fusekit.schema import IDENTITIES_SCHEMA, PLAN_SCHEMA
 from fusekit.storage import Storage
 from fusekit.store import layout
 from fusekit.store.commit import UnitWriter
@@ -33,6 +34,7 @@ def make_dataset(
     fmt: str = "jpg",
     seed: int = 0,
     names: dict[str, str] | None = None,
+    images: Sequence[bytes] | None = None,
 ) -> DatasetInfo:
     """Commit a dataset of drawn crops.
 
@@ -40,6 +42,7 @@ def make_dataset(
         storage: An opened store (open_store(path, create=True)).
         name: The dataset's name.
         identities: Identity to its number of images; or a count of unlabeled images.
+        images: Encoded crops (as ``fmt`` says) in the order of the identities; None draws them.
     """
     index = claim_index(storage, name, index)
     if isinstance(identities, int):
@@ -54,9 +57,14 @@ def make_dataset(
         unit = int(permute(item, len(people), seed)) // unit_size
         units.setdefault(unit, []).append(item)
     for unit, items in units.items():
+        plan_rows = [_plan_row(people[item], numbers, item) for item in items]
+        write_table(storage, layout.plan_part(name, unit), plan_rows, PLAN_SCHEMA)
         with UnitWriter(storage, name, unit) as writer:
             for item in items:
-                writer.add(*_sample(name, index, kind, people[item], numbers, item, fmt, seed))
+                image = None if images is None else images[item]
+                writer.add(
+                    *_sample(name, index, kind, people[item], numbers, item, fmt, seed, image)
+                )
             writer.commit(len(items))
     write_table(
         storage,
@@ -67,20 +75,36 @@ def make_dataset(
         ],
         IDENTITIES_SCHEMA,
     )
+    inputs = {"dataset": name, "seed": seed, "people": people, "items": {"count": len(people)}}
+    plan = {"fingerprint": fingerprint(inputs), "units": len(units), "inputs": inputs}
+    storage.write(layout.plan_json(name), canonical_json(plan))
     return finish_dataset(
         storage, name, units=len(units), index=index, kind=kind, template=template,
-        crop_size=(112, 112), identities=len(numbers), plan=fingerprint([name, seed, people]),
+        crop_size=(112, 112), identities=len(numbers), plan=plan["fingerprint"],
         form="drawn", card={"name": name}, settings={"seed": seed}, versions={}, ignored={},
     )  # fmt: skip
 
 
+def _source(person: str | None, item: int) -> str:
+    return f"{person or 'crawl'}/{item:05d}.jpg"
+
+
+def _plan_row(person: str | None, numbers: dict[str, int], item: int) -> dict[str, Any]:
+    return {
+        "item": item, "source": _source(person, item), "size": 1000 + item, "identity": person,
+        "identity_index": -1 if person is None else numbers[person], "split": None, "offset": 0,
+        "bbox": None, "landmarks": None, "media": "still", "time_ms": None,
+    }  # fmt: skip
+
+
 def _sample(
     name: str, index: int, kind: str, person: str | None, numbers: dict[str, int],
-    item: int, fmt: str, seed: int,
+    item: int, fmt: str, seed: int, image: bytes | None,
 ) -> tuple[bytes, dict[str, Any]]:  # fmt: skip
-    source = f"{person or 'crawl'}/{item:05d}.jpg"
-    crop = draw_crop(seed * 100_003 + item)
-    image = simplejpeg.encode_jpeg(crop, quality=95, colorsubsampling="444")
+    source = _source(person, item)
+    if image is None:
+        crop = draw_crop(seed * 100_003 + item)
+        image = simplejpeg.encode_jpeg(crop, quality=95, colorsubsampling="444")
     return image, {
         "key": layout.sample_key(source, 0), "dataset": name, "dataset_index": index,
         "kind": kind, "identity": person,

@@ -1,0 +1,64 @@
+"""``fusekit filter``: which unlabeled samples show a known person."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from fusekit.cli.complete import complete_stored
+from fusekit.cli.options import AsJson, Store, Stored
+from fusekit.cli.progress import progress
+from fusekit.cli.show import remark, show_json, show_pairs
+
+
+def filter_(
+    dataset: Stored,
+    *,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="DATASET",
+            help="A labeled dataset whose people are known; again for each.",
+            autocompletion=complete_stored,
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", metavar="HEAD", help="A trained head: name or .safetensors/.npz."),
+    ] = None,
+    max_activation: Annotated[
+        float, typer.Option("--max-activation", metavar="A", help="Out is what lies above it.")
+    ] = 0.9,
+    rule: Annotated[
+        Literal["two-part", "activation"],
+        typer.Option("--rule", help="two-part also asks for a cosine, where no head is given."),
+    ] = "two-part",
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="Whose embeddings to compare.")
+    ] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find unlabeled samples of known people.
+
+    The result is a finding. Nothing is deleted: build-mixture leaves them out where a
+    recipe says max_activation.
+
+    \b
+    Example:
+      fusekit filter crawl --against vggface2 --against ms1m --store faces
+    """
+    from fusekit.curate.activations import filter_unlabeled
+
+    with progress() as report:
+        result = filter_unlabeled(
+            dataset, against=tuple(against or ()), head=head, max_activation=max_activation,
+            rule=rule, model=model, store=store, report=report,
+        )  # fmt: skip
+    about = result.as_json()
+    for warning in about.get("warnings", ()):
+        remark(f"warning: {warning}")
+    if as_json:
+        show_json(about)
+    else:
+        show_pairs({name: value for name, value in about.items() if name != "warnings"})

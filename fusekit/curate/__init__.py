@@ -1,0 +1,1 @@
+"""Curation: embeddings, and the findings made with them. Nothing stored is changed."""

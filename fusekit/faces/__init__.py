@@ -1,0 +1,1 @@
+"""From a picture to a crop and an embedding: detect, choose, align, measure, embed."""

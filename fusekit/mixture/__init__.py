@@ -1,0 +1,1 @@
+"""Mixtures: a recipe and manifests in, numbered labels and an index out."""

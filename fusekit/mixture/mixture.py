@@ -1,0 +1,280 @@
+"""A built mixture, opened for reading."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from fusekit.errors import FingerprintError, MixtureError, StoreError
+from fusekit.fingerprint import file_sha256
+from fusekit.mixture.index import Index, key_at, open_by_class, open_index, open_keys
+from fusekit.mixture.plan import FORMAT_VERSION
+from fusekit.mixture.recipe import Recipe
+from fusekit.schema import CLASSES_SCHEMA, SHARDS_SCHEMA
+from fusekit.store import layout
+from fusekit.store.commit import read_record
+from fusekit.store.datasets import open_dataset
+from fusekit.store.layout import open_store
+from fusekit.store.tables import read_table
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from fusekit.storage import Storage
+
+Verify: TypeAlias = Literal["pins", "files", "none"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset of a mixture.
+
+    Attributes:
+        name: The dataset.
+        kind: labeled or unlabeled.
+        index: Its source index: labeled first, in the recipe's order.
+        store_index: Its dataset index in the store.
+        rows: Its rows, which follow each other in the index.
+        first_row: The first of them.
+        fingerprint: The dataset's when the mixture was built.
+    """
+
+    name: str
+    kind: Literal["labeled", "unlabeled"]
+    index: int
+    store_index: int
+    rows: int
+    first_row: int
+    fingerprint: str
+
+
+class Mixture:
+    """A built mixture; :meth:`open` opens one.
+
+    Attributes:
+        name: Its name.
+        path: Its folder.
+        store: The store it stands in.
+        recipe: The recipe it was built by.
+        fingerprint: Changes with any row or label.
+        sources: Its datasets, labeled first.
+        num_classes: How many labels there are.
+        labeled: How many labeled rows.
+        unlabeled: How many unlabeled rows.
+        softmax: ``per_dataset``: each dataset's labels have a softmax of their own; ``joint``:
+            one for all.
+        crop_size: Width and height of the crops in pixels.
+    """
+
+    def __init__(self, path: Path, store: Storage, about: dict[str, Any]) -> None:
+        self.path, self.store = path, store
+        self.name: str = about["name"]
+        self.fingerprint: str = about["fingerprint"]
+        self.recipe = Recipe.model_validate(about["recipe"])
+        self.num_classes: int = about["classes"]
+        self.labeled: int = about["labeled"]
+        self.unlabeled: int = about["unlabeled"]
+        self.softmax: Literal["per_dataset", "joint"] = about["softmax"]
+        width, height = about["crop_size"]
+        self.crop_size: tuple[int, int] = (width, height)
+        self.sources = tuple(
+            Source(
+                name=each["dataset"], kind=each["kind"], index=each["dataset_index"],
+                store_index=each["store_index"], rows=each["rows"], first_row=each["first_row"],
+                fingerprint=each["fingerprint"],
+            )
+            for each in about["datasets"]
+        )  # fmt: skip
+        self._ranges = [tuple(pair) for pair in about["class_ranges"]]
+        self._files: dict[str, dict[str, Any]] = about["files"]
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        store: str | os.PathLike[str] | None = None,
+        *,
+        verify: Verify = "pins",
+    ) -> Mixture:
+        """Open a mixture.
+
+        A dataset that has only grown since is no fault: the mixture reads what it pinned.
+
+        Args:
+            path: The mixture's folder, or its name in the store.
+            store: The store's path when ``path`` is a name; None takes ``FUSEKIT_STORE``, else
+                ``./fusekit-store``.
+            verify: ``pins``: files of the mixture have their sizes, and its datasets still hold
+                the shards that it was built from. ``files``: their digests too, which reads
+                every table once. ``none``: neither.
+
+        Raises:
+            MixtureError: There is no such mixture, it is damaged or of a newer format.
+            FingerprintError: A dataset was ingested anew, or is gone.
+
+        Example:
+            >>> Mixture.open("fusekit-store/mixtures/demo").num_classes  # doctest: +SKIP
+            19
+        """
+        folder = Path(path).expanduser()
+        if folder.name == os.fspath(path) and not (folder / "mixture.json").is_file():
+            folder = open_store(store).path(layout.mixture(folder.name))
+        about = _read(folder)
+        try:
+            mixture = cls(folder, open_store(folder.parent.parent), about)
+        except (KeyError, TypeError, ValueError):
+            raise _damaged(folder, "mixture.json is damaged") from None
+        if verify != "none":
+            mixture._check_files(digests=verify == "files")
+            mixture._check_pins()
+        return mixture
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a device batch, as the recipe says."""
+        return self.recipe.batch.size
+
+    @property
+    def unlabeled_fraction(self) -> Fraction:
+        """Share of unlabeled samples in a batch, exactly; 0 without an unlabeled dataset."""
+        return self.recipe.unlabeled_fraction
+
+    @property
+    def seed(self) -> int:
+        """The recipe's seed."""
+        return self.recipe.seed
+
+    @property
+    def class_ranges(self) -> npt.NDArray[np.int64]:
+        """First label and one past the last of each labeled dataset, ``(K, 2)`` int64."""
+        return np.array(self._ranges, np.int64).reshape(-1, 2)
+
+    def dataset_classes(self, source: int) -> npt.NDArray[np.int64]:
+        """Give the labels of a labeled dataset, ascending int64.
+
+        Args:
+            source: Its source index.
+
+        Raises:
+            MixtureError: There is no labeled dataset of this number.
+        """
+        if not 0 <= source < len(self._ranges):
+            found = f"no labeled dataset {source}"
+            raise MixtureError(self.name, found, f"0 to {len(self._ranges) - 1}")
+        return np.arange(*self._ranges[source], dtype=np.int64)
+
+    @cached_property
+    def classes(self) -> pa.Table:
+        """One row for each label, in order: :data:`fusekit.schema.CLASSES`."""
+        return read_table(self.store, self._name("classes.parquet"), CLASSES_SCHEMA)
+
+    @cached_property
+    def shards(self) -> pa.Table:
+        """One row for each shard that is read: :data:`fusekit.schema.SHARDS`."""
+        return read_table(self.store, self._name("shards.parquet"), SHARDS_SCHEMA)
+
+    @cached_property
+    def shard_paths(self) -> list[Path]:
+        """Path of each shard, by its number in the index."""
+        return [self.store.path(name) for name in self.shards["path"].to_pylist()]
+
+    @cached_property
+    def index(self) -> Index:
+        """Where every row's image stands: columns over a memory map, labeled rows first."""
+        return open_index(self.path / "index.arrow")
+
+    @cached_property
+    def by_class(self) -> npt.NDArray[np.int32]:
+        """The labeled rows sorted by label, then row: ``classes.first_row`` points into it."""
+        return open_by_class(self.path / "by_class.arrow")
+
+    def key(self, row: int) -> str:
+        """Give the key of a row of the index.
+
+        Raises:
+            MixtureError: There is no such row.
+        """
+        if not 0 <= row < self.labeled + self.unlabeled:
+            rows = self.labeled + self.unlabeled
+            raise MixtureError(self.name, f"no row {row}", f"0 to {rows - 1}")
+        return key_at(self._keys, row)
+
+    @cached_property
+    def _keys(self) -> pa.ipc.RecordBatchFileReader:
+        return open_keys(self.path / "keys.arrow")
+
+    def _name(self, file: str) -> str:
+        return f"{layout.mixture(self.name)}/{file}"
+
+    def _check_files(self, *, digests: bool) -> None:
+        for name, about in sorted(self._files.items()):
+            path = self.path / name
+            if not path.is_file():
+                raise _damaged(self.path, f"{name} is missing")
+            if path.stat().st_size != about["size"]:
+                raise _damaged(self.path, f"{name} has not its {about['size']} bytes")
+            if digests and file_sha256(path) != about["sha256"]:
+                raise _damaged(self.path, f"{name} has another sha256 than it was built with")
+
+    def _check_pins(self) -> None:
+        for source in self.sources:
+            try:
+                now = open_dataset(self.store, source.name)
+            except StoreError as error:
+                raise FingerprintError(
+                    self.name, f"its dataset {source.name} can't be read ({error.found})", None,
+                    "ingest it again under its name, or build the mixture without it",
+                ) from None  # fmt: skip
+            if now.fingerprint != source.fingerprint:
+                self._check_growth(source)
+
+    def _check_growth(self, source: Source) -> None:
+        start = f"{layout.dataset(source.name)}/shards/"
+        for shard in self.shards.to_pylist():
+            if not shard["path"].startswith(start):
+                continue
+            unit = int(shard["path"].removesuffix(".tar").rpartition("-")[2])
+            record = read_record(self.store, source.name, unit)
+            if record is None or record.shard_sha256 != shard["sha256"]:
+                raise FingerprintError(
+                    self.name,
+                    f"{source.name} was ingested anew since: {Path(shard['path']).name} differs",
+                    f"the dataset of fingerprint {source.fingerprint[:12]}",
+                    "build the mixture again",
+                )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((folder / "mixture.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise MixtureError(
+            folder, "holds no finished mixture", None, "fusekit build-mixture RECIPE makes one"
+        ) from None
+    except (OSError, ValueError):
+        raise _damaged(folder, "mixture.json is damaged") from None
+    version = about.get("format_version") if isinstance(about, dict) else None
+    if not isinstance(version, int):
+        raise _damaged(folder, "mixture.json is damaged")
+    if about.get("name") != folder.name:
+        found = f"holds the mixture {about.get('name')!r}"
+        raise MixtureError(folder, found, "the folder's name", "build it under the new name")
+    if version > FORMAT_VERSION:
+        raise MixtureError(
+            folder, f"has mixture format {version}", f"at most {FORMAT_VERSION}", "update fusekit"
+        )
+    return dict(about)
+
+
+def _damaged(folder: Path, found: str) -> MixtureError:
+    fix = "fusekit build-mixture with --overwrite builds it again"
+    return MixtureError(folder, found, None, fix)

@@ -1,0 +1,208 @@
+"""Recipes: which datasets make a mixture, under which conditions and in which shares."""
+
+from __future__ import annotations
+
+import os
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from fusekit.cards.checking import checked, nearest
+from fusekit.cards.safe_yaml import read_yaml
+from fusekit.errors import RecipeError
+
+_MAX_DENOMINATOR: Final = 1_000_000
+_MAX_WHERE: Final = 10_000
+_SHARE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18}|/[0-9]{1,9})?")
+
+
+def _exact_fraction(value: object) -> Fraction:
+    # Through text: 0.1 means one tenth, not the binary number nearest to it.
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+        msg = f"{value!r} is no number; expected a share such as 0.25 or 1/4"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into its findings
+    text = str(value).strip()
+    try:
+        # The form is checked first: the power in "1e999999999" would be worked out.
+        fraction = Fraction(text if isinstance(value, float) or _SHARE.fullmatch(text) else "")
+    except (ValueError, ZeroDivisionError):
+        msg = f"{value!r} is no share; expected 0.25 or 1/4"
+        raise ValueError(msg) from None
+    if not 0 <= fraction < 1:
+        msg = f"{value} is no share; expected 0 <= share < 1"
+        raise ValueError(msg)
+    if fraction.denominator > _MAX_DENOMINATOR:
+        msg = f"{value} has too many digits; write it as p/q with q <= {_MAX_DENOMINATOR}"
+        raise ValueError(msg)
+    return fraction
+
+
+Share: TypeAlias = Annotated[Fraction, PlainValidator(_exact_fraction), PlainSerializer(str)]
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")]
+Where: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=_MAX_WHERE)]
+Count: TypeAlias = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabeledSource(_Strict):
+    """One labeled dataset of a recipe.
+
+    Attributes:
+        dataset: Its name in the store.
+        where: A condition on manifest columns; None keeps every sample.
+        min_images: Fewest images an identity must have left, after every other rule.
+        max_images: Most images that are kept of an identity, chosen by their keys' hashes.
+    """
+
+    dataset: Name
+    where: Where | None = None
+    min_images: Count | None = None
+    max_images: Count | None = None
+
+    @model_validator(mode="after")
+    def _some_remain(self) -> LabeledSource:
+        if self.min_images and self.max_images and self.min_images > self.max_images:
+            msg = f"min_images {self.min_images} is over max_images {self.max_images}"
+            raise ValueError(msg)
+        return self
+
+
+class UnlabeledSource(_Strict):
+    """One unlabeled dataset of a recipe.
+
+    Attributes:
+        dataset: Its name in the store.
+        where: A condition on manifest columns; None keeps every sample.
+        max_activation: Samples above it are left out, by the dataset's activation finding;
+            None: not filtered.
+        finding: First digits of the finding's fingerprint, where there are several.
+    """
+
+    dataset: Name
+    where: Where | None = None
+    max_activation: Annotated[float, Field(gt=0, le=1)] | None = None
+    finding: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4,64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _finding_is_used(self) -> UnlabeledSource:
+        if self.finding is not None and self.max_activation is None:
+            msg = "finding without max_activation filters nothing; add max_activation"
+            raise ValueError(msg)
+        return self
+
+
+class BatchShape(_Strict):
+    """The batch that the mixture is meant for; a loader may take another size.
+
+    Attributes:
+        size: Samples in a device batch.
+        unlabeled_fraction: Share of unlabeled samples, exactly; ``0 <= share < 1``.
+    """
+
+    size: Annotated[int, Field(ge=1, le=1 << 20)] = 256
+    unlabeled_fraction: Share = Fraction(1, 4)
+
+
+class Recipe(_Strict):
+    """What makes a mixture.
+
+    Attributes:
+        name: The mixture's name.
+        labeled: Labeled datasets; their order is the order of labels and source indexes.
+        unlabeled: Unlabeled datasets; their source indexes follow.
+        batch: The batch.
+        labels: ``keep``: each dataset has its own softmax over its range of labels; ``naive``:
+            one softmax over all, as if nobody were in two datasets. The tables are the same.
+        seed: Of every random choice: ``max_images``, and the order unless a loader is given one.
+    """
+
+    name: Name
+    labeled: Annotated[tuple[LabeledSource, ...], Field(min_length=1, max_length=1000)]
+    unlabeled: Annotated[tuple[UnlabeledSource, ...], Field(max_length=1000)] = ()
+    batch: BatchShape = BatchShape()
+    labels: Literal["keep", "naive"] = "keep"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _no_merge_yet(cls, value: object) -> object:
+        if value == "merge":
+            msg = "'merge' comes with the overlap findings; expected keep or naive"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _each_dataset_once(self) -> Recipe:
+        names = [s.dataset for s in self.labeled] + [s.dataset for s in self.unlabeled]
+        again = next((name for name in names if names.count(name) > 1), None)
+        if again:
+            msg = f"the dataset {again!r} is there twice"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def unlabeled_fraction(self) -> Fraction:
+        """The share of unlabeled samples in a batch: 0 without an unlabeled dataset."""
+        return self.batch.unlabeled_fraction if self.unlabeled else Fraction(0)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the recipe as plain JSON values, complete; it loads to an equal recipe."""
+        return self.model_dump(mode="json")
+
+
+def load_recipe(path_or_name: str | os.PathLike[str]) -> Recipe:
+    """Load a recipe from its file, or one of fusekit's own by its name.
+
+    Args:
+        path_or_name: A path that ends in ``.yaml`` or ``.yml``, or a name such as
+            ``ten-datasets``.
+
+    Raises:
+        RecipeError: There is no such recipe (the nearest name is given), or it is not well
+            formed; the place in the file is named.
+
+    Example:
+        >>> load_recipe("ms1mv2-crawl").unlabeled_fraction
+        Fraction(1, 4)
+    """
+    text = os.fspath(path_or_name)
+    path = Path(text).expanduser()
+    if not text.endswith((".yaml", ".yml")):
+        paths = recipe_paths()
+        if text not in paths:
+            near = nearest(text, paths)
+            fix = f"did you mean {near!r}?" if near else "fusekit's own: " + ", ".join(paths)
+            raise RecipeError(text, "no recipe has this name", "a name or a path to a .yaml", fix)
+        path = paths[text]
+    elif not path.is_file():
+        raise RecipeError(text, "there is no such file")
+    return checked(Recipe, read_yaml(path, RecipeError), path, RecipeError)
+
+
+def recipe_paths() -> dict[str, Path]:
+    """Give fusekit's own recipes, name to path.
+
+    Raises:
+        RecipeError: They are not installed.
+    """
+    package = Path(__file__).parents[1]
+    # Installed as data of the package; in a checkout they stand at the top of the repository.
+    for folder in (package / "_data" / "pipelines", package.parent / "pipelines"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    raise RecipeError("pipelines", "fusekit's recipes are not installed", None, "install it again")

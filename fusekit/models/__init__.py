@@ -1,0 +1,1 @@
+"""The model registry: where weights come from and what input each model expects."""

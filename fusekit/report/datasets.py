@@ -1,0 +1,132 @@
+"""Which datasets there are: those of a store, and those that fusekit has a card for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from fusekit.cards.card import list_cards
+from fusekit.readers.registry import reader_names
+from fusekit.store import layout
+from fusekit.store.datasets import open_dataset
+from fusekit.store.layout import open_store
+
+if TYPE_CHECKING:
+    import os
+
+    from fusekit.storage import Storage
+
+
+@dataclass(frozen=True)
+class StoredDataset:
+    """A dataset of a store, in a line.
+
+    Attributes:
+        dataset: Its name.
+        dataset_index: Its index; None while it is not finished.
+        kind: labeled, unlabeled or evaluation; None likewise, as all counts.
+        items: Raw items; ``items == kept + rejected``.
+        kept: Items that gave at least one sample.
+        rejected: Items that gave none.
+        samples: Stored crops.
+        identities: Distinct identities of the source.
+        state: ``finished``, or how many units are done.
+    """
+
+    dataset: str
+    dataset_index: int | None = None
+    kind: str | None = None
+    items: int | None = None
+    kept: int | None = None
+    rejected: int | None = None
+    samples: int | None = None
+    identities: int | None = None
+    state: str = "finished"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as an object of ``fusekit datasets --json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A dataset that fusekit has a card for.
+
+    Attributes:
+        dataset: The card's name.
+        dataset_index: The card's; None: the store gives one.
+        kind: labeled, unlabeled or evaluation.
+        identities: Published number of people; None: not published.
+        images: Published number of images; None: not published.
+        forms: The forms that can be ingested today.
+        later: Forms whose reader arrives with a later release.
+        terms: What its makers allow.
+    """
+
+    dataset: str
+    dataset_index: int | None
+    kind: str
+    identities: int | None
+    images: int | None
+    forms: tuple[str, ...]
+    later: tuple[str, ...]
+    terms: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as an object of ``fusekit datasets --all --json``."""
+        return asdict(self)
+
+
+def list_datasets(store: str | os.PathLike[str] | None = None) -> list[StoredDataset]:
+    """List the datasets of a store by name, those not finished too.
+
+    Args:
+        store: The store's path; None takes ``FUSEKIT_STORE``, else ``./fusekit-store``.
+
+    Raises:
+        StoreError: There is no store, or a dataset's record is damaged.
+    """
+    storage = open_store(store)
+    return [_stored(storage, name) for name in storage.names("datasets")]
+
+
+def list_known() -> list[KnownDataset]:
+    """List what fusekit has cards for: the ten training sets by index, then the others by name.
+
+    Raises:
+        CardError: The cards are not installed.
+    """
+    readable = reader_names()
+    known = []
+    for card in list_cards():
+        forms = card.resolved()
+        known.append(
+            KnownDataset(
+                dataset=card.name,
+                dataset_index=card.index,
+                kind=card.kind,
+                identities=card.identities,
+                images=card.images,
+                forms=tuple(form.name for form in forms if form.reader in readable),
+                later=tuple(form.name for form in forms if form.reader not in readable),
+                terms=card.terms,
+            )
+        )
+    return known
+
+
+def units_done(storage: Storage, name: str) -> int:
+    """Count the units of a dataset that are committed."""
+    return len(storage.names(f"{layout.dataset(name)}/manifest"))
+
+
+def _stored(storage: Storage, name: str) -> StoredDataset:
+    if not storage.exists(layout.dataset_json(name)):
+        planned = len(storage.names(f"{layout.dataset(name)}/plan")) - 2  # plan.json, identities
+        done = units_done(storage, name)
+        return StoredDataset(name, state=f"{done:,} of {max(planned, done):,} units")
+    info = open_dataset(storage, name)
+    return StoredDataset(
+        dataset=name, dataset_index=info.index, kind=info.kind, items=info.items,
+        kept=info.kept, rejected=info.rejected, samples=info.samples, identities=info.identities,
+    )  # fmt: skip

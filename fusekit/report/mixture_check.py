@@ -1,0 +1,114 @@
+"""Check one mixture: its description, its files' digests, its rows, labels and shards."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from fusekit.fingerprint import fingerprint
+from fusekit.mixture.index import open_by_class, open_index
+from fusekit.report.problem import Problem, check_sums, compare, shortened
+from fusekit.schema import CLASSES_SCHEMA, SHARDS_SCHEMA
+from fusekit.store import layout
+from fusekit.store.commit import read_record
+from fusekit.store.tables import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusekit.mixture.index import Index
+    from fusekit.storage import Storage
+
+
+def check_mixture(storage: Storage, name: str) -> Iterator[Problem]:
+    """Check a mixture against its record, and its index against the shards it reads.
+
+    A dataset that has grown since is no fault: the mixture's own shards are still there.
+
+    Args:
+        storage: The store.
+        name: The mixture's name.
+
+    Yields:
+        Faults.
+
+    Raises:
+        StorageError: A file can't be read, so nothing more can be said.
+    """
+    folder = layout.mixture(name)
+    where = f"{folder}/mixture.json"
+    if not storage.exists(where):
+        yield Problem(where, "is missing; the mixture was not finished, build it again")
+        return
+    try:
+        about = json.loads(storage.read(where))
+        whole = about.pop("digest", None) == fingerprint(about)
+        sums = {f"{folder}/{file}": entry["sha256"] for file, entry in about["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        yield Problem(where, "is damaged")
+        return
+    if not whole:
+        yield Problem(where, "does not match its own digest")
+        return
+    faults = list(check_sums(storage, sums))
+    yield from faults
+    if not faults:
+        yield from _check_rows(storage, folder, about)
+        yield from shortened(_check_shards(storage, folder), f"{folder}/shards.parquet")
+
+
+def _check_rows(storage: Storage, folder: str, about: dict[str, Any]) -> Iterator[Problem]:
+    index = open_index(storage.path(f"{folder}/index.arrow"))
+    labeled, unlabeled = about["labeled"], about["unlabeled"]
+    for kind, expected in (("labeled", labeled), ("unlabeled", unlabeled)):
+        table = f"{folder}/{kind}.parquet"
+        yield from compare(table, "rows", pq.read_metadata(storage.path(table)).num_rows, expected)
+    where = f"{folder}/index.arrow"
+    yield from compare(where, "rows", len(index), labeled + unlabeled)
+    yield from _check_sources(where, index, about)
+    classes = read_table(storage, f"{folder}/classes.parquet", CLASSES_SCHEMA)
+    images = np.bincount(index.label[:labeled], minlength=about["classes"])
+    if classes["label"].to_pylist() != list(range(about["classes"])):
+        yield Problem(f"{folder}/classes.parquet", "labels do not count from 0 to the last class")
+    elif not np.array_equal(classes["images"].to_numpy(), images):
+        yield Problem(f"{folder}/classes.parquet", "images differ from the index")
+    rows = open_by_class(storage.path(f"{folder}/by_class.arrow"))
+    if not np.array_equal(rows, np.argsort(index.label[:labeled], kind="stable")):
+        yield Problem(f"{folder}/by_class.arrow", "is not the labeled rows in the order of labels")
+
+
+def _check_sources(where: str, index: Index, about: dict[str, Any]) -> Iterator[Problem]:
+    first = 0
+    for source in about["datasets"]:
+        rows = slice(first, first + source["rows"])
+        first = rows.stop
+        if not (index.source[rows] == source["dataset_index"]).all():
+            yield Problem(where, f"rows of {source['dataset']} are not together")
+        begin, end = source["labels"] or (-1, 0)
+        labels = index.label[rows]
+        if not ((labels >= begin) & (labels < end)).all():
+            yield Problem(
+                where, f"a label of {source['dataset']} lies outside {begin} to {end - 1}"
+            )
+
+
+def _check_shards(storage: Storage, folder: str) -> Iterator[Problem]:
+    index = open_index(storage.path(f"{folder}/index.arrow"))
+    shards = read_table(storage, f"{folder}/shards.parquet", SHARDS_SCHEMA).to_pylist()
+    ends = np.zeros(len(shards), np.int64)
+    np.maximum.at(ends, index.shard, index.offset + index.length)
+    for shard, end in zip(shards, ends.tolist(), strict=True):
+        name = shard["path"]
+        dataset, unit = name.split("/")[1], int(name[-10:-4])
+        if not storage.exists(name):
+            yield Problem(name, f"is missing, and {folder} reads it")
+            continue
+        yield from compare(name, "bytes", storage.size(name), shard["size"])
+        record = read_record(storage, dataset, unit)
+        if record is None or record.shard_sha256 != shard["sha256"]:
+            yield Problem(name, f"is not the shard that {folder} was built from")
+        if end > shard["size"]:
+            yield Problem(f"{folder}/index.arrow", f"a row ends at byte {end} of {name}")

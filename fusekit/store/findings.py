@@ -1,0 +1,212 @@
+"""Findings: tables of what curation proposes, each beside what it was made from.
+
+A finding's name is the fingerprint of what it says about itself: its inputs' fingerprints, its
+model, its settings. So the same work gives the same finding, and a finding whose inputs have
+changed since is known as stale instead of being used.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fusekit.errors import FindingError
+from fusekit.fingerprint import file_sha256, fingerprint
+from fusekit.store import layout
+from fusekit.store.datasets import list_datasets
+from fusekit.store.tables import write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusekit.schema import ArrowSchema
+    from fusekit.storage import Storage
+
+_MADE_BY: Final = {"activation": "fusekit filter {dataset} --against DATASET"}
+_SHOWN: Final = 12  # digits of a fingerprint in messages: enough to name it, short enough to type
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one finding is.
+
+    Attributes:
+        kind: ``activation``, …
+        fingerprint: Of ``about``, 64 hex digits; the finding's name in the store.
+        about: ``dataset`` (the one it speaks of), ``inputs`` (dataset to fingerprint: all that
+            were read), the model, and every setting that affected the result.
+    """
+
+    kind: str
+    fingerprint: str
+    about: dict[str, Any]
+
+
+def write_finding(
+    storage: Storage,
+    kind: str,
+    about: dict[str, Any],
+    table: pa.Table | Sequence[dict[str, Any]],
+    schema: ArrowSchema,
+) -> Finding:
+    """Write a finding: its table first, then ``finding.json``, whose presence means finished.
+
+    Args:
+        storage: The store.
+        kind: The finding's kind.
+        about: A JSON object with at least ``dataset`` and ``inputs``; never times or paths.
+        table: Its rows.
+        schema: From :mod:`fusekit.schema`.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    finding = Finding(kind, fingerprint(about), about)
+    folder = layout.finding(kind, finding.fingerprint)
+    name = f"{folder}/table.parquet"
+    write_table(storage, name, table, schema)
+    sha256 = file_sha256(storage.path(name))
+    storage.write(f"{folder}/finding.json", finding_json(finding, sha256))
+    return finding
+
+
+def finding_json(finding: Finding, table_sha256: str) -> bytes:
+    """Give the bytes of a finding's description, whose presence means finished.
+
+    Args:
+        finding: What it is.
+        table_sha256: Of its table, 64 hex digits.
+    """
+    text = {
+        "format_version": layout.FORMAT_VERSION, "kind": finding.kind, "about": finding.about,
+        "table_sha256": table_sha256,
+    }  # fmt: skip
+    return json.dumps(text, indent=1, sort_keys=True).encode()
+
+
+def list_findings(storage: Storage, kind: str | None = None) -> list[Finding]:
+    """Read what every finished finding says of itself, by kind and fingerprint.
+
+    Args:
+        storage: The store.
+        kind: Only this kind; None for all.
+
+    Raises:
+        FindingError: A ``finding.json`` is damaged.
+    """
+    kinds = storage.names("findings") if kind is None else [kind]
+    return [
+        read_finding(storage, each, name)
+        for each in kinds
+        for name in storage.names(f"findings/{each}")
+        if storage.exists(f"{layout.finding(each, name)}/finding.json")
+    ]
+
+
+def read_finding(storage: Storage, kind: str, name: str) -> Finding:
+    """Read what one finding says of itself.
+
+    Args:
+        storage: The store.
+        kind: The finding's kind.
+        name: Its fingerprint.
+
+    Raises:
+        FindingError: Its ``finding.json`` is damaged or of a newer format.
+    """
+    where = f"{layout.finding(kind, name)}/finding.json"
+    damaged = FindingError(where, "is damaged", None, "remove its folder and make it again")
+    try:
+        text = json.loads(storage.read(where))
+        version, about = text["format_version"], text["about"]
+    except (ValueError, KeyError, TypeError):
+        raise damaged from None
+    if not isinstance(version, int) or version > layout.FORMAT_VERSION:
+        raise FindingError(
+            where, f"has format {version}", f"at most {layout.FORMAT_VERSION}", "update fusekit"
+        )
+    good = isinstance(about, dict) and isinstance(about.get("inputs"), dict)
+    if not good or "dataset" not in about or fingerprint(about) != name:
+        raise damaged
+    return Finding(kind, name, about)
+
+
+def read_finding_table(
+    storage: Storage, finding: Finding, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Read a finding's table, whole or some of its columns.
+
+    Raises:
+        FindingError: The table is missing or damaged.
+    """
+    name = f"{layout.finding(finding.kind, finding.fingerprint)}/table.parquet"
+    try:
+        table = pq.read_table(
+            storage.path(name),
+            columns=None if columns is None else list(columns),
+            partitioning=None,
+        )
+    except (pa.ArrowException, OSError):
+        raise FindingError(name, "is missing or damaged", None, _made_by(finding)) from None
+    return table.replace_schema_metadata(None)
+
+
+def find_fresh(storage: Storage, kind: str, *, dataset: str, prefix: str | None = None) -> Finding:
+    """Find the one finding of a kind that speaks of a dataset and whose inputs still stand.
+
+    Args:
+        storage: The store.
+        kind: The finding's kind.
+        dataset: The dataset it must speak of.
+        prefix: First digits of its fingerprint; None when there must be only one.
+
+    Raises:
+        FindingError: There is none, more than one, or only stale ones.
+    """
+    mine = [f for f in list_findings(storage, kind) if f.about["dataset"] == dataset]
+    named = [f for f in mine if f.fingerprint.startswith(prefix or "")]
+    if not named:
+        found = f"no {kind} finding" + (f" {prefix}…" if prefix else "")
+        here = f"one of {_prefixes(mine)}" if mine else None
+        raise FindingError(dataset, found, here, _next_step(kind, dataset))
+    stale = {f.fingerprint: why for f in named if (why := _stale(storage, f))}
+    fresh = [f for f in named if f.fingerprint not in stale]
+    if not fresh:
+        first, why = next(iter(stale.items()))
+        raise FindingError(
+            dataset, f"{kind} finding {first[:_SHOWN]} is stale: {why}", None,
+            f"{_next_step(kind, dataset)} makes it again",
+        )  # fmt: skip
+    if len(fresh) > 1:
+        raise FindingError(
+            dataset, f"{len(fresh)} {kind} findings: {_prefixes(fresh)}", "one",
+            "name it in the recipe with `finding: PREFIX`",
+        )  # fmt: skip
+    return fresh[0]
+
+
+def _stale(storage: Storage, finding: Finding) -> str | None:
+    # Read whole, not by name: a dataset that is gone is one of the answers here.
+    now = {d.name: d.fingerprint for d in list_datasets(storage)}
+    for name, was in sorted(finding.about["inputs"].items()):
+        if name not in now:
+            return f"{name} is no longer in the store"
+        if now[name] != was:
+            return f"{name} has fingerprint {now[name][:_SHOWN]}, it was {was[:_SHOWN]}"
+    return None
+
+
+def _prefixes(findings: Sequence[Finding]) -> str:
+    return ", ".join(f.fingerprint[:_SHOWN] for f in findings)
+
+
+def _made_by(finding: Finding) -> str:
+    return _next_step(finding.kind, finding.about["dataset"]) + " makes it again"
+
+
+def _next_step(kind: str, dataset: str) -> str:
+    return _MADE_BY.get(kind, f"make the {kind} finding of {{dataset}}").format(dataset=dataset)

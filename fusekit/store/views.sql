@@ -1,0 +1,18 @@
+-- The views that queries see, over the tables of schema "store" that views.py makes from files.
+-- Rows of length 0 are erased samples.
+
+CREATE VIEW samples AS SELECT * FROM store.samples WHERE length > 0;
+
+CREATE VIEW identities AS SELECT * FROM store.identities;
+
+CREATE VIEW rejects AS SELECT * FROM store.rejects;
+
+CREATE VIEW datasets AS SELECT * FROM store.datasets;
+
+CREATE VIEW mixtures AS SELECT * FROM store.mixtures;
+
+CREATE VIEW mixture_labeled AS SELECT * FROM store.mixture_labeled WHERE length > 0;
+
+CREATE VIEW mixture_unlabeled AS SELECT * FROM store.mixture_unlabeled WHERE length > 0;
+
+CREATE VIEW classes AS SELECT * FROM store.classes;

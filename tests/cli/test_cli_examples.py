@@ -1,0 +1,131 @@
+"""Every help text ends with an example, and every example runs."""
+
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import typer.main
+from support.stores import make_dataset
+from typer.testing import CliRunner
+
+from fusekit.cli.main import app
+from fusekit.store.layout import open_store
+
+RECIPE = """
+name: ten
+labeled: [{dataset: vggface2}, {dataset: ms1m, min_images: 2}]
+unlabeled: [{dataset: crawl}]
+batch: {size: 32, unlabeled_fraction: 0.25}
+"""
+RESULT = {
+    "dataset": "vggface2", "items": 2, "kept": 1, "rejected": 1, "samples": 1, "identities": 1,
+    "rejects": {"no_face": 1}, "seconds": 0.1, "dry_run": False, "form": "folders", "units": 1,
+}  # fmt: skip
+
+
+def commands():
+    found = []
+    for name, command in typer.main.get_command(app).commands.items():
+        found.append((name,))
+        found += [(name, inner) for inner in getattr(command, "commands", {})]
+    return found
+
+
+def help_of(words):
+    return CliRunner().invoke(app, [*words, "--help"], prog_name="fusekit").stdout
+
+
+def examples(words):
+    text = help_of(words).split("  Example:\n")[1]
+    return re.findall(r"^    fusekit (.*)$", text, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    store = open_store(folder / "faces", create=True)
+    make_dataset(store, "vggface2", {"n000001": 4, "n000002": 5}, index=8)
+    make_dataset(store, "ms1m", {"0": 3, "1": 4}, index=5)
+    make_dataset(store, "crawl", 8)
+    (folder / "recipes").mkdir()
+    (folder / "recipes/ten.yaml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch, folder):
+    """Work in the folder; what detects, embeds or fetches only notes what it was asked."""
+    asked = {}
+
+    def note(where, result):
+        def called(*args, **options):
+            asked.update(options, args=args)
+            return result
+
+        monkeypatch.setattr(where, called)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("FUSEKIT_STORE", raising=False)
+    note("fusekit.ingest.dataset.ingest_dataset", SimpleNamespace(as_json=lambda: RESULT))
+    note("fusekit.curate.embed.embed_dataset", SimpleNamespace(as_json=lambda: {"samples": 1}))
+    note(
+        "fusekit.curate.activations.filter_unlabeled",
+        SimpleNamespace(as_json=lambda: {"kept": 1, "warnings": ["few people"]}),
+    )
+    note("fusekit.models.registry.get_model", Path("weights.onnx"))
+    note("fusekit.demo.run.run_demo", Path("sheet.png"))
+    return asked
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_help_ends_with_an_example(words):
+    text = help_of(words)
+    shown = text.split("\nArguments:")[0].split("\nOptions:")[0].strip()
+    assert shown.splitlines()[-1].startswith("    fusekit "), shown
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("line", [line for words in [(), *commands()] for line in examples(words)])
+def test_the_example_runs(line, asked):
+    result = CliRunner().invoke(app, shlex.split(line), prog_name="fusekit")
+    assert result.exception is None, result.output
+    assert result.exit_code == 0
+
+
+def test_ingest_passes_every_option_on(asked):
+    line = (
+        "ingest vggface2 --from raw --store s --as mine --workers 2 --unit-size 64 --format png "
+        "--detector d.onnx --form folders --faces all --index 3 --min-score 0.5 --dry-run --json"
+    )
+    result = CliRunner().invoke(app, shlex.split(line))
+    assert result.exit_code == 0, result.output
+    del asked["report"]
+    assert asked == {
+        "args": ("vggface2",), "raw": "raw", "store": "s", "name": "mine", "workers": 2,
+        "unit_size": 64, "fmt": "png", "detector": "d.onnx", "form": "folders", "faces": "all",
+        "index": 3, "min_score": 0.5, "dry_run": True,
+    }  # fmt: skip
+
+
+def test_filter_passes_every_option_on(asked):
+    line = (
+        "filter crawl --against a --against b --head h.npz --max-activation 0.8 "
+        "--rule activation --model m --store s"
+    )
+    result = CliRunner().invoke(app, shlex.split(line))
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "kept  1\n"
+    assert result.stderr == "fusekit: warning: few people\n"
+    del asked["report"]
+    assert asked == {
+        "args": ("crawl",), "against": ("a", "b"), "head": "h.npz", "max_activation": 0.8,
+        "rule": "activation", "model": "m", "store": "s",
+    }  # fmt: skip
+
+
+def test_the_store_may_come_from_the_environment(asked, monkeypatch):
+    monkeypatch.setenv("FUSEKIT_STORE", "elsewhere")
+    CliRunner().invoke(app, ["embed", "crawl"])
+    assert asked["store"] == "elsewhere"

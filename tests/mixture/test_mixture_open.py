@@ -1,0 +1,182 @@
+import json
+import shutil
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from support.recipes import build, change_fingerprint
+from support.stores import make_dataset
+
+from fusekit.errors import FingerprintError, MixtureError, StorageError
+from fusekit.mixture.index import open_index
+from fusekit.mixture.mixture import Mixture
+from fusekit.store.layout import open_store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    storage = open_store(tmp_path_factory.mktemp("made") / "s", create=True)
+    make_dataset(storage, "vgg", {"ann": 9, "bob": 12}, index=8)
+    make_dataset(storage, "rec", {"0": 4, "1": 7, "2": 1}, index=3, seed=1)
+    make_dataset(storage, "crawl", 20)
+    batch = {"size": 32, "unlabeled_fraction": "1/3"}
+    build(storage, "vgg", "rec", unlabeled=["crawl"], batch=batch, seed=5)
+    return storage.root
+
+
+@pytest.fixture
+def storage(made, tmp_path):
+    return open_store(shutil.copytree(made, tmp_path / "s"))
+
+
+@pytest.fixture
+def path(storage):
+    return storage.path("mixtures/m")
+
+
+def test_an_opened_mixture_tells_what_it_holds(path):
+    mixture = Mixture.open(path)
+    assert (mixture.name, mixture.path, mixture.num_classes) == ("m", path, 5)
+    assert (mixture.labeled, mixture.unlabeled) == (33, 20)
+    assert (mixture.batch_size, mixture.unlabeled_fraction, mixture.seed) == (32, Fraction(1, 3), 5)
+    assert mixture.crop_size == (112, 112)
+    assert mixture.classes["identity"].to_pylist() == ["ann", "bob", "0", "1", "2"]
+    assert [(s.name, s.kind, s.index, s.store_index, s.first_row) for s in mixture.sources] == [
+        ("vgg", "labeled", 0, 8, 0), ("rec", "labeled", 1, 3, 21),
+        ("crawl", "unlabeled", 2, 1000, 33),
+    ]  # fmt: skip
+
+
+def test_class_ranges_are_one_pair_for_each_labeled_dataset(path):
+    mixture = Mixture.open(path)
+    assert mixture.class_ranges.dtype == np.int64
+    assert mixture.class_ranges.tolist() == [[0, 2], [2, 5]]
+    assert mixture.dataset_classes(1).tolist() == [2, 3, 4]
+    for source in (-1, 2):
+        with pytest.raises(MixtureError, match=f"no labeled dataset {source}; expected 0 to 1"):
+            mixture.dataset_classes(source)
+
+
+def test_a_mixture_opens_by_its_name_in_the_store(storage, monkeypatch):
+    assert Mixture.open("m", storage.root).fingerprint
+    monkeypatch.setenv("FUSEKIT_STORE", str(storage.root))
+    assert Mixture.open("m").name == "m"
+
+
+def test_a_store_can_be_moved(storage, tmp_path):
+    before = Mixture.open(storage.path("mixtures/m")).fingerprint
+    moved = shutil.move(storage.root, tmp_path / "elsewhere")
+    mixture = Mixture.open(f"{moved}/mixtures/m", verify="files")
+    assert mixture.fingerprint == before
+    assert all(path.is_file() for path in mixture.shard_paths)
+
+
+def test_the_fingerprint_changes_with_rows_and_labels_not_with_the_batch(storage):
+    def fingerprint(*labeled, **more):
+        build(storage, *labeled, overwrite=True, **more)
+        return Mixture.open("m", storage.root).fingerprint
+
+    first = fingerprint("vgg", "rec")
+    assert first == fingerprint("vgg", "rec", batch={"size": 8})
+    assert first == fingerprint("vgg", "rec", name="m")
+    others = {
+        fingerprint("rec", "vgg"),
+        fingerprint("vgg"),
+        fingerprint("vgg", "rec", unlabeled=["crawl"]),
+        fingerprint({"dataset": "vgg", "max_images": 3}, "rec"),
+        fingerprint("vgg", "rec", seed=1),
+        fingerprint("vgg", "rec", labels="naive"),
+    }
+    assert len(others | {first}) == 7
+
+
+def test_a_key_outside_the_rows_is_refused(path):
+    mixture = Mixture.open(path)
+    for row in (-1, 53):
+        with pytest.raises(MixtureError, match=f"m: no row {row}; expected 0 to 52"):
+            mixture.key(row)
+
+
+def test_no_mixture_is_named_with_the_next_step(storage, tmp_path):
+    with pytest.raises(MixtureError, match="holds no finished mixture; fusekit build-mixture"):
+        Mixture.open(tmp_path)
+    with pytest.raises(MixtureError, match="mixtures/none: holds no finished mixture"):
+        Mixture.open("none", storage.root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about.update(format_version=2), "has mixture format 2; expected at most 1"),
+        (lambda about: about.update(format_version="x"), "mixture.json is damaged; fusekit build"),
+        (lambda about: about.pop("datasets"), "mixture.json is damaged"),
+        (lambda about: about["recipe"].pop("name"), "mixture.json is damaged"),
+        (lambda about: about.update(name="other"), "holds the mixture 'other'; expected the fol"),
+    ],
+)
+def test_a_changed_mixture_json_is_refused(path, change, message):
+    about = json.loads((path / "mixture.json").read_text())
+    change(about)
+    (path / "mixture.json").write_text(json.dumps(about))
+    with pytest.raises(MixtureError, match=message):
+        Mixture.open(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null"])
+def test_a_mixture_json_that_is_none_is_refused(path, text):
+    (path / "mixture.json").write_text(text)
+    with pytest.raises(MixtureError, match=r"mixture.json is damaged"):
+        Mixture.open(path)
+
+
+def test_a_missing_or_short_file_is_named(path):
+    (path / "keys.arrow").unlink()
+    with pytest.raises(MixtureError, match=r"m: keys.arrow is missing; fusekit build-mixture with"):
+        Mixture.open(path)
+    (path / "keys.arrow").write_bytes(b"short")
+    with pytest.raises(MixtureError, match=r"m: keys.arrow has not its \d+ bytes"):
+        Mixture.open(path)
+    assert Mixture.open(path, verify="none").num_classes == 5
+
+
+def test_a_flipped_byte_is_found_when_asked(path):
+    data = bytearray((path / "index.arrow").read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / "index.arrow").write_bytes(data)
+    Mixture.open(path)
+    with pytest.raises(
+        MixtureError, match=r"index.arrow has another sha256 than it was built with"
+    ):
+        Mixture.open(path, verify="files")
+
+
+def test_files_that_are_no_index_are_refused(path, tmp_path):
+    with pytest.raises(StorageError, match=r"none.arrow: is not there; build the mixture again"):
+        open_index(tmp_path / "none.arrow")
+    (tmp_path / "text.arrow").write_text("no arrow")
+    with pytest.raises(StorageError, match=r"text.arrow: is damaged"):
+        open_index(tmp_path / "text.arrow")
+    with pytest.raises(StorageError, match=r"keys.arrow: is no index of this release"):
+        open_index(path / "keys.arrow")
+
+
+def test_a_dataset_that_is_gone_is_named(storage, path):
+    shutil.rmtree(storage.path("datasets/rec"))
+    with pytest.raises(FingerprintError, match=r"m: its dataset rec can't be read \(is not ingest"):
+        Mixture.open(path)
+
+
+def test_a_dataset_that_was_ingested_anew_is_named(storage, path):
+    shutil.rmtree(storage.path("datasets/rec"))
+    make_dataset(storage, "rec", {"0": 4, "1": 7, "2": 1}, index=3, seed=2)
+    with pytest.raises(FingerprintError) as error:
+        Mixture.open(path)
+    assert "m: rec was ingested anew since: rec-000000.tar differs; expected the dataset of" in str(
+        error.value
+    )
+    assert str(error.value).endswith("build the mixture again")
+
+
+def test_a_dataset_that_only_grew_is_no_fault(storage, path):
+    change_fingerprint(storage, "rec", "2" * 64)
+    assert Mixture.open(path).num_classes == 5

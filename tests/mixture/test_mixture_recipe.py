@@ -1,0 +1,184 @@
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusekit.cards.card import load_card
+from fusekit.errors import RecipeError
+from fusekit.mixture.recipe import Recipe, load_recipe, recipe_paths
+
+NAMES = st.from_regex(r"\A[a-z0-9-]{1,64}\Z")
+COUNTS = st.none() | st.integers(1, 10_000)
+SHARES = st.fractions(0, 1, max_denominator=1_000_000).filter(lambda share: share < 1)
+
+
+@st.composite
+def recipes(draw):
+    names = draw(st.lists(NAMES, min_size=1, max_size=6, unique=True))
+    split = draw(st.integers(1, len(names)))
+    labeled = []
+    for name in names[:split]:
+        fewest, most = draw(COUNTS), draw(COUNTS)
+        if fewest and most:
+            fewest, most = sorted((fewest, most))
+        labeled.append({"dataset": name, "min_images": fewest, "max_images": most})
+    unlabeled = []
+    for name in names[split:]:
+        limit = draw(st.none() | st.floats(0, 1, exclude_min=True))
+        prefix = draw(st.none() | st.from_regex(r"\A[0-9a-f]{4,64}\Z")) if limit else None
+        unlabeled.append({"dataset": name, "max_activation": limit, "finding": prefix})
+    share = draw(SHARES)
+    return {
+        "name": draw(NAMES), "labeled": labeled, "unlabeled": unlabeled,
+        "batch": {"size": draw(st.integers(1, 4096)), "unlabeled_fraction": str(share)},
+        "labels": draw(st.sampled_from(["keep", "naive"])), "seed": draw(st.integers(0, 2**63 - 1)),
+    }  # fmt: skip
+
+
+def write(folder: Path, **more) -> Path:
+    path = folder / "ten.yaml"
+    path.write_text(yaml.safe_dump({"name": "ten", "labeled": [{"dataset": "vgg"}]} | more))
+    return path
+
+
+@given(recipes())
+def test_a_recipe_survives_the_way_through_yaml_and_json(tmp_path_factory, plain):
+    path = tmp_path_factory.mktemp("r") / "r.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    recipe = load_recipe(path)
+    assert recipe.as_json() == Recipe.model_validate(recipe.as_json()).as_json()
+    assert Recipe.model_validate(recipe.as_json()) == recipe
+    assert recipe.batch.unlabeled_fraction == Fraction(plain["batch"]["unlabeled_fraction"])
+
+
+def test_what_a_recipe_leaves_out_has_its_default(tmp_path):
+    recipe = load_recipe(write(tmp_path))
+    assert (recipe.batch.size, recipe.batch.unlabeled_fraction) == (256, Fraction(1, 4))
+    assert (recipe.labels, recipe.seed, recipe.unlabeled) == ("keep", 0, ())
+
+
+def test_without_an_unlabeled_dataset_batches_are_labeled_only(tmp_path):
+    assert load_recipe(write(tmp_path)).unlabeled_fraction == 0
+    recipe = load_recipe(write(tmp_path, unlabeled=[{"dataset": "crawl"}]))
+    assert recipe.unlabeled_fraction == Fraction(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("share", "exact"),
+    [
+        (0.25, Fraction(1, 4)), (0.1, Fraction(1, 10)), ("1/3", Fraction(1, 3)), (0, Fraction(0)),
+        ("0.125", Fraction(1, 8)), (0.0, Fraction(0)), (" 2/8 ", Fraction(1, 4)),
+    ],
+)  # fmt: skip
+def test_a_share_is_taken_exactly_as_written(tmp_path, share, exact):
+    recipe = load_recipe(write(tmp_path, batch={"unlabeled_fraction": share}))
+    assert recipe.batch.unlabeled_fraction == exact
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"labelled": []}, "ten.yaml: unknown key 'labelled'; did you mean 'labeled'?"),
+        (
+            {"labeled": [{"dataset": "a"}, {"dataset": "b"}, {"dataset": "c", "min_image": 3}]},
+            "ten.yaml: labeled[2]: unknown key 'min_image'; did you mean 'min_images'?",
+        ),
+        ({"labeled": [{}]}, "ten.yaml: labeled[0]: the key 'dataset' is missing"),
+        ({"labeled": []}, "ten.yaml: labeled: []"),
+        ({"labeled": [{"dataset": "VGG"}]}, "ten.yaml: labeled[0].dataset: 'VGG'"),
+        ({"labeled": [{"dataset": "../x"}]}, "ten.yaml: labeled[0].dataset: '../x'"),
+        (
+            {"labeled": [{"dataset": "a"}, {"dataset": "a"}]},
+            "ten.yaml: the dataset 'a' is there twice",
+        ),
+        ({"unlabeled": [{"dataset": "vgg"}]}, "ten.yaml: the dataset 'vgg' is there twice"),
+        (
+            {"labeled": [{"dataset": "a", "min_images": 5, "max_images": 4}]},
+            "ten.yaml: labeled[0]: min_images 5 is over max_images 4",
+        ),
+        ({"labeled": [{"dataset": "a", "min_images": 0}]}, "labeled[0].min_images: 0; expected"),
+        ({"labeled": [{"dataset": "a", "where": 5}]}, "labeled[0].where: 5; expected a valid str"),
+        ({"labeled": [{"dataset": "a", "where": "x" * 10_001}]}, "at most 10000 characters"),
+        (
+            {"unlabeled": [{"dataset": "a", "finding": "abcd"}]},
+            "unlabeled[0]: finding without max_activation filters nothing",
+        ),
+        (
+            {"unlabeled": [{"dataset": "a", "max_activation": 1.5}]},
+            "unlabeled[0].max_activation: 1.5; expected less than or equal to 1",
+        ),
+        ({"labels": "merge"}, "labels: 'merge' comes with the overlap findings; expected keep or"),
+        ({"labels": "none"}, "labels: 'none'; expected 'keep' or 'naive'"),
+        ({"seed": -1}, "seed: -1; expected greater than or equal to 0"),
+        ({"seed": True}, "seed: True; expected a valid integer"),
+        ({"name": "Ten"}, "ten.yaml: name: 'Ten'"),
+        ({"batch": {"size": 0}}, "batch.size: 0; expected greater than or equal to 1"),
+        ({"batch": {"unlabeled_fraction": 1}}, "unlabeled_fraction: 1 is no share; expected 0 <="),
+        ({"batch": {"unlabeled_fraction": -0.1}}, "-0.1 is no share; expected 0 <= share < 1"),
+        ({"batch": {"unlabeled_fraction": "x"}}, "'x' is no share; expected 0.25 or 1/4"),
+        ({"batch": {"unlabeled_fraction": "1/0"}}, "'1/0' is no share"),
+        ({"batch": {"unlabeled_fraction": "1e999999999"}}, "'1e999999999' is no share"),
+        ({"batch": {"unlabeled_fraction": True}}, "True is no number"),
+        ({"batch": {"unlabeled_fraction": 0.1 + 0.2}}, "too many digits; write it as p/q"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_in_one_line(tmp_path, more, message):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(write(tmp_path, **more))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", "an anchor or alias"),
+        ("name: a\nname: b\n", "the key 'name' a second time"),
+        ("name: !!python/object:os.system {}\n", "expected plain YAML"),
+        ("- 1\n", "holds a list"),
+        ("", "holds nothing"),
+        ("name: [\n", "expected plain YAML"),
+        ("# " + "x" * 300_000, "is larger than"),
+    ],
+)
+def test_yaml_that_is_no_plain_recipe_is_refused(tmp_path, text, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=r"r.yaml") as error:
+        load_recipe(path)
+    assert message in str(error.value)
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"none.yaml: there is no such file"):
+        load_recipe(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match=r"no recipe has this name.*did you mean 'ten-datasets'"):
+        load_recipe("ten-dataset")
+
+
+def test_missing_recipes_of_an_installation_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusekit.mixture.recipe.__file__", str(tmp_path / "a/b/c.py"))
+    with pytest.raises(RecipeError, match="pipelines: fusekit's recipes are not installed"):
+        recipe_paths()
+
+
+@pytest.mark.parametrize("name", sorted(recipe_paths()))
+def test_every_recipe_of_fusekit_loads_under_its_own_name(name):
+    assert load_recipe(name).name == name
+
+
+def test_the_ten_datasets_are_the_ten_with_an_index():
+    recipe = load_recipe("ten-datasets")
+    indexes = [load_card(source.dataset).index for source in recipe.labeled]
+    assert indexes == list(range(10))
+    assert recipe.unlabeled_fraction == 0
+
+
+def test_the_crawl_recipe_is_three_to_one_and_filtered():
+    recipe = load_recipe("ms1mv2-crawl")
+    assert recipe.unlabeled_fraction == Fraction(1, 4)
+    assert [source.max_activation for source in recipe.unlabeled] == [0.9]
+    assert [source.dataset for source in recipe.labeled] == ["ms1m"]
