@@ -1,13 +1,13 @@
 """``fusekit filter``: which unlabeled samples show a known person."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from fusekit.cli.complete import complete_stored
 from fusekit.cli.options import AsJson, Store, Stored
 from fusekit.cli.progress import progress
-from fusekit.cli.show import remark, show_json, show_pairs
+from fusekit.cli.show import remark, show_json, show_line, show_pairs, show_table
 
 
 def filter_(
@@ -55,10 +55,16 @@ def filter_(
             dataset, against=tuple(against or ()), head=head, max_activation=max_activation,
             rule=rule, model=model, store=store, report=report,
         )  # fmt: skip
-    about = result.as_json()
-    for warning in about.get("warnings", ()):
+    show_filter(result.as_json(), as_json=as_json)
+
+
+def show_filter(about: dict[str, Any], *, as_json: bool) -> None:
+    """Show what a filter proposes, and what it was compared with."""
+    for warning in about["warnings"]:
         remark(f"warning: {warning}")
     if as_json:
         show_json(about)
-    else:
-        show_pairs({name: value for name, value in about.items() if name != "warnings"})
+        return
+    show_pairs({name: value for name, value in about.items() if name not in ("warnings", "scale")})
+    show_line()
+    show_table(("compared with", "scale"), [[n, round(s, 1)] for n, s in about["scale"].items()])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+RULES: Final = ("erased", "where", "max_activation", "max_images", "min_images")
 State: TypeAlias = Literal["built", "unchanged", "dry run"]
 
 
@@ -82,10 +83,7 @@ class MixtureSummary:
     @classmethod
     def of(cls, about: dict[str, Any], state: State) -> MixtureSummary:
         """Summarise what ``mixture.json`` says."""
-        sources = tuple(
-            SourceSummary(**source | {"labels": source["labels"] and tuple(source["labels"])})
-            for source in about["datasets"]
-        )
+        sources = tuple(_source(each) for each in about["datasets"])
         return cls(
             mixture=about["name"], labeled=about["labeled"], unlabeled=about["unlabeled"],
             classes=about["classes"], fingerprint=about["fingerprint"], sources=sources,
@@ -110,6 +108,13 @@ class MixtureSummary:
             "unlabeled_datasets": [_public(s) for s in self.sources if s.kind == "unlabeled"],
             "fingerprint": self.fingerprint, "state": self.state,
         }  # fmt: skip
+
+
+def _source(about: dict[str, Any]) -> SourceSummary:
+    labels = None if about["labels"] is None else tuple(about["labels"])
+    # JSON objects have no order of their own; the rules have.
+    dropped = {rule: about["dropped"][rule] for rule in RULES if rule in about["dropped"]}
+    return SourceSummary(**about | {"labels": labels, "dropped": dropped})
 
 
 def _public(source: SourceSummary) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def open_session(
         try:
             allowed = [literal(str(file)) for file in files] + [_pattern(file) for file in files]
             connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
-            pass  # X
+            connection.execute("SET enable_progress_bar = false")
             yield connection
         finally:
             connection.close()

@@ -19,6 +19,7 @@ labeled: [{dataset: vggface2}, {dataset: ms1m, min_images: 2}]
 unlabeled: [{dataset: crawl}]
 batch: {size: 32, unlabeled_fraction: 0.25}
 """
+FILTERED = {"kept": 1, "scale": {"a": 38.05}, "warnings": ["few people"]}
 RESULT = {
     "dataset": "vggface2", "items": 2, "kept": 1, "rejected": 1, "samples": 1, "identities": 1,
     "rejects": {"no_face": 1}, "seconds": 0.1, "dry_run": False, "form": "folders", "units": 1,
@@ -72,7 +73,7 @@ def asked(monkeypatch, folder):
     note("fusekit.curate.embed.embed_dataset", SimpleNamespace(as_json=lambda: {"samples": 1}))
     note(
         "fusekit.curate.activations.filter_unlabeled",
-        SimpleNamespace(as_json=lambda: {"kept": 1, "warnings": ["few people"]}),
+        SimpleNamespace(as_json=lambda: FILTERED),
     )
     note("fusekit.models.registry.get_model", Path("weights.onnx"))
     note("fusekit.demo.run.run_demo", Path("sheet.png"))
@@ -116,7 +117,16 @@ def test_filter_passes_every_option_on(asked):
     )
     result = CliRunner().invoke(app, shlex.split(line))
     assert result.exit_code == 0, result.output
-    assert result.stdout == "kept  1\n"
+    assert result.stdout.split() == [
+        "kept",
+        "1",
+        "compared",
+        "with",
+        "scale",
+        "─" * 21,
+        "a",
+        "38.1",
+    ]
     assert result.stderr == "fusekit: warning: few people\n"
     del asked["report"]
     assert asked == {

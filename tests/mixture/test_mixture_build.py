@@ -246,6 +246,14 @@ def test_the_same_recipe_again_changes_nothing(storage):
     assert {p: p.stat().st_mtime_ns for p in storage.path("mixtures/m").iterdir()} == before
 
 
+def test_the_rules_are_told_in_their_order_also_from_the_file(storage):
+    asked = {"dataset": "vgg", "where": "det_score > 0.55", "max_images": 4, "min_images": 2}
+    first, again = build(storage, asked), build(storage, asked)
+    assert again.state == "unchanged"
+    assert list(again.sources[0].dropped) == ["where", "max_images", "min_images"]
+    assert (again.sources, again.notes) == (first.sources, first.notes)
+
+
 def test_another_recipe_of_the_same_name_is_refused_by_its_first_difference(storage):
     build(storage, "vgg")
     before = bytes_of(storage)

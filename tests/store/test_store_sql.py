@@ -14,6 +14,7 @@ from fusekit.mixture.recipe import Recipe
 from fusekit.schema import MANIFEST_SCHEMA
 from fusekit.store import layout
 from fusekit.store.layout import open_store
+from fusekit.store.session import open_session
 from fusekit.store.sql import query, write_parquet
 from fusekit.store.statement import parse_select
 from fusekit.store.views import VIEWS
@@ -265,9 +266,10 @@ def test_a_query_that_needs_too_much_memory_is_refused(store):
         query(sql, store, memory_limit="20MB", threads=1)
 
 
-def test_a_long_query_draws_nothing_on_the_terminal(store, capfd):
-    query("SELECT count(*) FROM range(3000000000) t(a) WHERE a % 7 = 3", store)
-    assert capfd.readouterr() == ("", "")
+def test_a_session_draws_no_progress_bar():
+    with open_session([]) as connection:
+        sql = "SELECT current_setting('enable_progress_bar') AS bar"
+        assert connection.sql(sql).fetchall() == [(False,)]
 
 
 def test_a_query_leaves_no_temporary_folder(store, tmp_path, monkeypatch):
