@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fusekit.cards.card import card_as_used, load_card
 from fusekit.engines.local import default_workers, run_units
 from fusekit.errors import SourceError, StorageError, StoreError, UsageError
+from fusekit.faces.detect import DetectionSettings
 from fusekit.ingest.plan import Listing, Plan, fix_plan, list_items
 from fusekit.ingest.settings import (
     DEFAULT_DETECTOR,
@@ -241,6 +242,7 @@ def _inputs(job: Job, form: Form) -> dict[str, Any]:
         "dataset_index": job.index,
         "card": card_as_used(job.card, form),
         "settings": job.settings.as_json(job.detector),
+        "detection": asdict(DetectionSettings()) if job.detector else None,
         "versions": _versions() if job.detector else {},
     }
 

@@ -85,7 +85,7 @@ def test_a_tar_that_plays_games_is_refused(tar, message):
 
 def test_a_short_tar_is_refused():
     raw = written({"a.jpg": bytes(5000)})[0].getvalue()
-    with pytest.raises(FormatError, match="'a.jpg' runs past the end at byte 3000"):
+    with pytest.raises(FormatError, match=r"'a\.jpg' runs past the end at byte 3000"):
         list(read_members(io.BytesIO(raw[:3000]), "x.tar"))
     with pytest.raises(FormatError, match="ends at byte 5632 without an end mark"):
         list(read_members(io.BytesIO(raw[:5632]), "x.tar"))
