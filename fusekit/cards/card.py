@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from fusekit.cards.checking import checked, nearest
 from fusekit.cards.safe_yaml import read_yaml
 from fusekit.errors import CardError
+from fusekit.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,9 +218,7 @@ def _read_card(path: Path) -> Card:
 
 
 def _paths() -> dict[str, Path]:
-    package = Path(__file__).parent.parent
-    # Installed as data of the package; in a checkout they stand at the top of the repository.
-    for folder in (package / "_data" / "manifests", package.parent / "manifests"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    raise CardError("manifests", "fusekit's cards are not installed", None, "install it again")
+    paths = shipped("manifests")
+    if not paths:
+        raise CardError("manifests", "fusekit's cards are not installed", None, "install it again")
+    return paths

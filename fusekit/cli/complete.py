@@ -5,15 +5,13 @@ from pathlib import Path
 
 import typer
 
-import fusekit
+from fusekit.shipped import shipped
 from fusekit.store.layout import DEFAULT_STORE, STORE_VARIABLE
 
 
 def complete_card(incomplete: str) -> list[str]:
     """Offer the names of fusekit's own cards."""
-    package = Path(fusekit.__file__).parent
-    folders = (package / "_data" / "manifests", package.parent / "manifests")
-    return _starting(incomplete, [p.stem for folder in folders for p in folder.glob("*.yaml")])
+    return _starting(incomplete, list(shipped("manifests")))
 
 
 def complete_stored(context: typer.Context, incomplete: str) -> list[str]:

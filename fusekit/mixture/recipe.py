@@ -22,6 +22,7 @@ from pydantic import (
 from fusekit.cards.checking import checked, nearest
 from fusekit.cards.safe_yaml import read_yaml
 from fusekit.errors import RecipeError
+from fusekit.shipped import shipped
 
 _MAX_DENOMINATOR: Final = 1_000_000
 _MAX_WHERE: Final = 10_000
@@ -200,9 +201,8 @@ def recipe_paths() -> dict[str, Path]:
     Raises:
         RecipeError: They are not installed.
     """
-    package = Path(__file__).parents[1]
-    # Installed as data of the package; in a checkout they stand at the top of the repository.
-    for folder in (package / "_data" / "pipelines", package.parent / "pipelines"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    raise RecipeError("pipelines", "fusekit's recipes are not installed", None, "install it again")
+    paths = shipped("pipelines")
+    if not paths:
+        where = "pipelines"
+        raise RecipeError(where, "fusekit's recipes are not installed", None, "install it again")
+    return paths

@@ -168,3 +168,9 @@ def test_the_cards_hold_plain_values_only():
     for path in MANIFESTS.glob("*.yaml"):
         assert "!!" not in path.read_text()
         assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_cards_that_are_not_installed_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusekit.shipped.__file__", str(tmp_path / "a/b.py"))
+    with pytest.raises(CardError, match="manifests: fusekit's cards are not installed"):
+        load_card("vggface2")

@@ -160,7 +160,7 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path):
 
 
 def test_missing_recipes_of_an_installation_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("fusekit.mixture.recipe.__file__", str(tmp_path / "a/b/c.py"))
+    monkeypatch.setattr("fusekit.shipped.__file__", str(tmp_path / "a/b/c.py"))
     with pytest.raises(RecipeError, match="pipelines: fusekit's recipes are not installed"):
         recipe_paths()
 
