@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fusekit.engines.local import default_workers, run_units
+from fusekit.engines.local import default_workers, run_units, tick
 from fusekit.errors import ItemError, ModelError, StoreError
 from fusekit.faces.embed import Embedder, open_embedder
 from fusekit.faces.image import RgbImage, decode_image
@@ -135,16 +135,17 @@ def embed_with(
         done = info.samples - sum(r.samples for r in waiting)
         stage = f"embed {info.name} by {model.name}"
 
-        def show(_unit: int, samples: int) -> None:
-            nonlocal done
-            done += samples
-            report(Progress(stage, done, info.samples, "samples"))
+        def show(counts: dict[str, int]) -> None:
+            report(Progress(stage, done + counts.get("samples", 0), info.samples, "samples"))
 
-        report(Progress(stage, done, info.samples, "samples"))
+        show({})
         task = partial(_embed_unit, storage=storage, dataset=info.name, resolved=resolved)
         workers = default_workers() if workers is None else workers
-        # One unit alone gains nothing from a process of its own.
-        run_units(task, [r.unit for r in waiting], workers if len(waiting) > 1 else 0, show)
+        run_units(
+            task, [r.unit for r in waiting],
+            workers if len(waiting) > 1 else 0,  # one alone gains nothing from a process
+            counters=("samples",), on_tick=show,
+        )  # fmt: skip
         finish_embeddings(storage, info, model)
     return EmbedResult(
         info.name, model.name, info.samples, dims[0], time.monotonic() - started,
@@ -227,6 +228,7 @@ def _embed_batch(
     batch: list[tuple[int, str, RgbImage]], embedder: Embedder, outputs: Vectors
 ) -> None:
     vectors = embedder.embed(np.stack([crop for _, _, crop in batch]))  # (n, D)
+    tick(samples=len(batch))
     for (row, key, _), vector in zip(batch, vectors, strict=True):
         if not np.isfinite(vector).all() or not vector.any():
             raise ModelError(key, "its embedding is zero or not finite", "a direction")

@@ -58,25 +58,26 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def tick(counter: str, amount: int = 1) -> None:
+def tick(**amounts: int) -> None:
     """Count work inside a unit, for progress only; outside a run it does nothing.
 
     Args:
-        counter: One of the ``counters`` of :func:`run_units`.
-        amount: How much to add.
+        amounts: What to add to each of the ``counters`` of :func:`run_units`.
     """
-    if _live is not None and counter in _live.names:
-        with _live.cells.get_lock():
-            _live.cells[_live.names.index(counter)] += amount
-        if _live.on_tick is not None:
-            _live.on_tick(_live.values())
+    if _live is None:
+        return
+    with _live.cells.get_lock():
+        for name, amount in amounts.items():
+            _live.cells[_live.names.index(name)] += amount
+    if _live.on_tick is not None:
+        _live.on_tick(_live.values())
 
 
 def run_units(
     task: Callable[[int], T],
     units: Sequence[int],
     workers: int,
-    on_done: Callable[[int, T], None],
+    on_done: Callable[[int, T], None] = lambda unit, result: None,  # noqa: ARG005
     *,
     counters: tuple[str, ...] = (),
     on_tick: Callable[[dict[str, int]], None] | None = None,

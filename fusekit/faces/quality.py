@@ -45,13 +45,15 @@ def measure_crop(crop: RgbImage) -> Quality:
         >>> measure_crop(np.full((3, 3, 3), 100, np.uint8))
         Quality(sharpness=0.0, brightness=100.0, channels=1)
     """
-    pixels = crop.astype(np.int64)
-    grey = (pixels @ np.array([299, 587, 114]) + 500) // 1000  # (H, W)
+    red, green, blue = (np.ascontiguousarray(crop[..., c], np.int32) for c in range(3))
+    grey = (299 * red + 587 * green + 114 * blue + 500) // 1000  # (H, W)
     laplacian = (
         grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
     )
-    n, total, squares = laplacian.size, int(laplacian.sum()), int((laplacian**2).sum())
-    spread = int((crop.max(axis=2) - crop.min(axis=2)).sum(dtype=np.int64))
+    n, total = laplacian.size, int(laplacian.sum(dtype=np.int64))
+    squares = int((laplacian * laplacian).sum(dtype=np.int64))
+    brightest = np.maximum(np.maximum(red, green), blue)
+    spread = int((brightest - np.minimum(np.minimum(red, green), blue)).sum(dtype=np.int64))
     return Quality(
         sharpness=(n * squares - total * total) / (n * n),
         brightness=int(grey.sum()) / grey.size,

@@ -277,7 +277,8 @@ def _run(
     tally({})
     count = default_workers() if workers is None else workers
     run_units(
-        job, left, min(count, len(left)), lambda unit, record: None,  # noqa: ARG005
+        job, left,
+        min(count, len(left)) if len(left) > 1 else 0,  # one alone gains nothing from a process
         counters=_COUNTERS, on_tick=tally,
     )  # fmt: skip
     info = finish_dataset(

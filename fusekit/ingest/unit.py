@@ -123,9 +123,7 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
                 samples, left_out = make_samples(data, item, job, detector)
             except ItemError as error:
                 samples, left_out = [], [FaceReject(error.reason, error.found)]
-            tick("done")
-            tick("kept" if samples else "rejected")
-            tick("samples", len(samples))
+            tick(done=1, kept=bool(samples), rejected=not samples, samples=len(samples))
             for sample in samples:
                 writer.add(sample.image, _manifest_row(row, data, sample, job))
             level = "face" if samples else "item"

@@ -112,6 +112,7 @@ def _select(
     for source in plan.sources:
         report(Progress("select rows", source.number, len(plan.sources), "datasets"))
         selections.append(_select_one(storage, plan.recipe, source))
+    report(Progress("select rows", len(plan.sources), len(plan.sources), "datasets"))
     rows = sum(selection.rows for selection in selections)
     if rows > _MAX_ROWS:
         raise MixtureError(plan.recipe.name, f"{rows} rows", f"at most {_MAX_ROWS}")

@@ -8,7 +8,7 @@ from fusekit.errors import StorageError, StoreError, WorkError
 
 
 def square(unit):
-    tick("done", 2)
+    tick(done=2)
     return unit * unit
 
 
