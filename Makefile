@@ -33,7 +33,7 @@ docs: $(VENV)/installed-test
 	$(BIN)/python docs/make_reference.py
 
 bench: $(VENV)/installed-test
-	@for script in tests/bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in tests/bench/*.py; do echo "== $$script"; PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist fusekit-demo

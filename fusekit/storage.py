@@ -139,12 +139,12 @@ class Storage:
             self.path(name).unlink(missing_ok=True)
 
     def sweep(self, folder: str) -> int:
-        """Remove what killed writers left in a folder and below; call only under its lock.
+        """Remove what killed writers left right in a folder; call only under its lock.
 
         Returns:
             How many files were removed.
         """
-        leftovers = list(self.path(folder).rglob(f"{_TEMPORARY}*"))
+        leftovers = list(self.path(folder).glob(f"{_TEMPORARY}*"))
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)

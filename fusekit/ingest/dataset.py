@@ -147,7 +147,8 @@ def ingest_dataset(
         model = resolve_model(detector or DEFAULT_DETECTOR, "detect", report)
     storage = layout.open_store(store, create=True)
     with storage.lock(name):
-        storage.sweep(layout.dataset(name))
+        for folder in ("", "/plan", "/shards", "/manifest", "/rejects"):  # embeddings: embed's own
+            storage.sweep(layout.dataset(name) + folder)
         listing = _list(storage, name, root, reader, report)
         try:
             index = claim_index(storage, name, card.index if index is None else index)

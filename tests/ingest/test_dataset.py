@@ -201,7 +201,10 @@ def test_a_resumed_run_does_only_what_is_left_and_redoes_what_is_damaged(pack, t
     shard = folder / "shards/tiny-000002.tar"
     shard.write_bytes(shard.read_bytes()[:-512])
     (folder / "manifest/.tmp-rest").write_bytes(b"")
+    (folder / "embeddings/model").mkdir(parents=True)
+    (folder / "embeddings/model/.tmp-running").write_bytes(b"")  # another command's, at work
     assert ingest(pack, tmp_path / "store").resumed == 2
+    (folder / "embeddings/model/.tmp-running").unlink()
     assert digests(tmp_path / "store") == clean
 
 
