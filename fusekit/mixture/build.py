@@ -86,6 +86,7 @@ def _build(storage: Storage, plan: MixturePlan, report: Report) -> dict[str, Any
     folder = layout.mixture(plan.recipe.name)
     selections, ranges = _select(storage, plan, report)
     about = _describe(plan, selections, ranges)
+    storage.sweep(folder)
     # From here to the end there is no mixture of this name.
     storage.remove(f"{folder}/mixture.json")
     classes = class_table(storage, selections[: len(ranges)], ranges)
