@@ -377,4 +377,4 @@ def test_progress_reaches_its_total(storage):
     build_mixture(recipe("vgg", "rec", unlabeled=["crawl"]), storage.root, report=seen.append)
     last = [p for p in seen if p.stage == "write rows"][-1]
     assert (last.done, last.total, last.unit) == (86, 86, "rows")
-    assert [p.done for p in seen if p.stage == "select rows"] == [0, 1, 2]
+    assert [p.done for p in seen if p.stage == "select rows"] == [0, 1, 2, 3]
