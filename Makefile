@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q
+# A venv that was killed while it was made has a python and no pip.
+HAS_PIP := $(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip
 SOURCES := fusekit tests docs
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,10 +41,12 @@ clean:
 	rm -rf $(VENV) build dist fusekit-demo
 
 $(VENV)/installed-demo: pyproject.toml | $(BIN)/python
+	@$(HAS_PIP)
 	$(PIP) -e '.[demo]'
 	@touch $@
 
 $(VENV)/installed-test: pyproject.toml | $(BIN)/python
+	@$(HAS_PIP)
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/installed-demo
 

@@ -208,11 +208,11 @@ INDEX: Final = (
 )
 
 REJECT_REASONS: Final = {
-    "unreadable": "the item can't be read: missing, truncated or a broken record",
+    "unreadable": "the item can't be read: missing, changed since it was listed or a broken record",
     "empty": "the item has no bytes",
     "not_an_image": "the bytes are no image of a known type",
     "undecodable": "an image file that does not decode",
-    "too_large": "more pixels than the limit; nothing was decoded",
+    "too_large": "more pixels or bytes than the limit; nothing was decoded",
     "wrong_size": "an aligned crop whose size is not the card's",
     "no_face": "the detector found no face",
     "low_score": "the face's score is under the limit",

@@ -179,6 +179,8 @@ def open_storage(store: str | os.PathLike[str]) -> Storage:
         StorageError: A URL of a kind that can't hold a store, or with a password in it.
     """
     text = os.fspath(store)
+    if not text:  # an unset variable; it would mean the current folder
+        raise StorageError("the store's path", "is empty", "a folder's path")
     parts = urlsplit(text)
     if len(parts.scheme) > 1:  # one letter is a drive
         if parts.username or parts.password:

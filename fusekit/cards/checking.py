@@ -35,7 +35,9 @@ def checked(model: type[Model], data: object, where: object, error: type[Fusekit
         # Through JSON, so that strictness knows lists from text but still makes tuples of lists.
         return model.model_validate_json(json.dumps(data, allow_nan=False), strict=True)
     except ValidationError as reason:
-        first = reason.errors(include_url=False)[0]
+        # A misspelt key is often a missing one too; its own name says more.
+        found = reason.errors(include_url=False)
+        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     except (TypeError, ValueError) as reason:
         raise error(where, str(reason), "plain values") from None
     location = [part for part in first["loc"] if not str(part).startswith("function-")]

@@ -8,17 +8,26 @@ from fusekit.cli.complete import complete_stored
 from fusekit.cli.options import AsJson, Store, Stored
 from fusekit.cli.progress import progress
 from fusekit.cli.show import remark, show_json, show_line, show_pairs, show_table
+from fusekit.errors import UsageError
 
 
 def filter_(
     dataset: Stored,
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MORE",
+            help="More datasets of --against, written behind its first.",
+            autocompletion=complete_stored,
+        ),
+    ] = None,
     *,
     against: Annotated[
         list[str] | None,
         typer.Option(
             "--against",
             metavar="DATASET",
-            help="A labeled dataset whose people are known; again for each.",
+            help="A labeled dataset whose people are known; or several.",
             autocompletion=complete_stored,
         ),
     ] = None,
@@ -50,10 +59,14 @@ def filter_(
     """
     from fusekit.curate.activations import filter_unlabeled
 
+    if more and not against:
+        raise UsageError(
+            more[0], "is one dataset too many", "--against before those of known people"
+        )
     with progress() as report:
         result = filter_unlabeled(
-            dataset, against=tuple(against or ()), head=head, max_activation=max_activation,
-            rule=rule, model=model, store=store, report=report,
+            dataset, against=(*(against or ()), *(more or ())), head=head,
+            max_activation=max_activation, rule=rule, model=model, store=store, report=report,
         )  # fmt: skip
     show_filter(result.as_json(), as_json=as_json)
 

@@ -13,7 +13,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
-def models(context: typer.Context) -> None:
+def models(context: typer.Context, *, as_json: AsJson = False) -> None:
     """List the models, or fetch one.
 
     \b
@@ -22,7 +22,7 @@ def models(context: typer.Context) -> None:
       fusekit models get retinaface-mnet025
     """
     if context.invoked_subcommand is None:
-        list_(as_json=False)
+        list_(as_json=as_json)
 
 
 @app.command("list")

@@ -137,12 +137,14 @@ def _bars() -> "Bars":
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     return Bars(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=12, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[amount]}"),
-        TextColumn("{task.fields[rest]}", style="dim"),
+        # The one column that gives way on a narrow terminal, between words: nothing is cut.
+        TextColumn("{task.fields[rest]}", style="dim", table_column=Column()),
         console=Console(stderr=True),
         # Results go where stdout goes; only on one screen with the bars must rich place them.
         redirect_stdout=sys.stdout.isatty(),

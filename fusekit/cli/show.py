@@ -1,7 +1,8 @@
 """Show results: tables for people, JSON for machines, both on stdout; remarks on stderr.
 
-A table is as wide as its content and keeps every name whole: on a narrow terminal long cells are
-folded, in a pipe nothing is cut. Colour and weight appear on terminals only, and NO_COLOR turns
+A table is as wide as its content and keeps every word whole: on a narrow terminal its columns move
+together and texts are folded between words, and if that is not enough each row is shown as pairs;
+in a pipe nothing is cut. Colour and weight appear on terminals only, and NO_COLOR turns
 colour off (rich does that).
 """
 
@@ -14,6 +15,7 @@ Row: TypeAlias = Sequence[Any]
 
 _BARE: Final = ("index", "label", "end", "seed", "unit")  # numbers that name, not count
 _WIDE: Final = 10_000  # columns of a pipe: wider than any table
+_GAPS: Final = (3, 2, 1)  # blanks between columns, the first that fits
 
 
 def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -22,7 +24,7 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Row], *, exact: bool = False) -> None:
-    """Print a table: numbers to the right, None as a dash.
+    """Print a table: numbers to the right, None as a dash; too wide for the terminal, as pairs.
 
     Args:
         columns: Their headings.
@@ -35,14 +37,22 @@ def show_table(columns: Sequence[str], rows: Iterable[Row], *, exact: bool = Fal
     from rich.text import Text
 
     console = Console(soft_wrap=False, highlight=False, width=None if _on_screen() else _WIDE)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     values = [list(row) for row in rows]
+    bare = [exact or column.endswith(_BARE) for column in columns]
+    cells = [[cell(v, exact=b) for v, b in zip(row, bare, strict=True)] for row in values]
+    gap, widths = _fit(columns, cells, console.width)
+    if not widths:
+        _show_rows_as_pairs(columns, cells)
+        return
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold",
+        padding=(0, gap // 2, 0, (gap - 1) // 2),
+    )  # fmt: skip
     for at, column in enumerate(columns):
         numeric = any(isinstance(row[at], int | float) for row in values)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    bare = [exact or column.endswith(_BARE) for column in columns]
-    for row in values:
-        table.add_row(*[Text(cell(v, exact=b)) for v, b in zip(row, bare, strict=True)])
+        table.add_column(column, justify="right" if numeric else "left", width=widths[at])
+    for row in cells:
+        table.add_row(*map(Text, row))
     with console.capture() as captured:
         console.print(table)
     # Rich pads every line to the table's width; in a pipe that is noise.
@@ -106,6 +116,31 @@ def size(count: int) -> str:
         if value < 999.95:
             return f"{value:.1f} {unit}"
     return f"{value / 1000:.1f} TB"
+
+
+def _fit(columns: Sequence[str], cells: list[list[str]], room: int) -> tuple[int, list[int]]:
+    """Give the blanks between columns and each column's width; no width when none fit."""
+    from rich.cells import cell_len
+
+    texts = [[column, *(row[at] for row in cells)] for at, column in enumerate(columns)]
+    least = [max(cell_len(w) for t in column for w in (*t.split(), "")) for column in texts]
+    for gap in _GAPS:
+        widths = [max(map(cell_len, column)) for column in texts]
+        over = sum(widths) + gap * (len(columns) - 1) - room
+        while over > 0 and widths != least:
+            at = max(range(len(widths)), key=lambda i: (widths[i] > least[i], widths[i]))
+            widths[at] -= 1
+            over -= 1
+        if over <= 0:
+            return gap, widths
+    return 0, []
+
+
+def _show_rows_as_pairs(columns: Sequence[str], cells: list[list[str]]) -> None:
+    for number, row in enumerate(cells):
+        if number:
+            show_line()
+        show_pairs(dict(zip(columns, row, strict=True)))
 
 
 def _on_screen() -> bool:

@@ -11,7 +11,7 @@ import typer
 
 from fusekit.cli.options import Store
 from fusekit.cli.show import remark, show_line, show_table
-from fusekit.errors import UsageError
+from fusekit.errors import SqlError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +56,12 @@ def show_objects(table: "pa.Table") -> None:
     """Print rows as a JSON list, one object a line: blobs as hex, dates ISO, NaN null."""
     import json
 
+    again = next((c for c in table.column_names if table.column_names.count(c) > 1), None)
+    if again is not None:  # an object would hold the last of them alone
+        raise SqlError(
+            "the query", f"gives two columns named {again!r}", "a name for each with --json",
+            "rename one by AS, or take --csv",
+        )  # fmt: skip
     start = "["
     for row in _rows(table):
         values = dict(zip(table.column_names, map(plain, row), strict=True))
@@ -65,10 +71,16 @@ def show_objects(table: "pa.Table") -> None:
 
 
 def show_csv(table: "pa.Table") -> None:
-    """Print rows as CSV with a heading; null is an empty field."""
+    """Print rows as CSV with a heading; null is an empty field, lists and structs are JSON."""
+    import json
+
+    def spelled(value: Any) -> Any:  # noqa: ANN401 - whatever a query gives
+        nested = isinstance(value, list | dict | bool)
+        return json.dumps(value, ensure_ascii=False) if nested else value
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(table.column_names)
-    writer.writerows([plain(value) for value in row] for row in _rows(table))
+    writer.writerows([spelled(plain(value)) for value in row] for row in _rows(table))
 
 
 def show_rows(table: "pa.Table") -> None:

@@ -14,7 +14,7 @@ def verify(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="A dataset or mixture; all without it.",
             autocompletion=complete_known,
         ),

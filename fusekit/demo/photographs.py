@@ -88,6 +88,16 @@ NO_FACE: Final = (
 )
 
 
+def check_packages() -> None:
+    """Check that all is installed that the demo needs, before anything is fetched or written.
+
+    Raises:
+        MissingExtraError: A package of the extra ``demo`` is not installed.
+    """
+    for package in ("insightface", "skimage", "dlib"):
+        _home(package)
+
+
 def find(photograph: Photograph, report: Report = silent) -> Path:
     """Find a photograph's file, fetching the pinned sdist when it is that one's.
 
@@ -99,12 +109,16 @@ def find(photograph: Photograph, report: Report = silent) -> Path:
     if photograph.package == "demo-photos":
         root = get_model("demo-photos", report)
     else:
-        spec = importlib.util.find_spec(photograph.package)
-        if spec is None or spec.origin is None:
-            feature = "the demo"
-            raise MissingExtraError(feature, "demo")
-        root = Path(spec.origin).parent
+        root = _home(photograph.package)
     path = root / photograph.path
     if not path.is_file():
         raise SourceError(path, f"this release of {photograph.package} does not ship it")
     return path
+
+
+def _home(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        feature = "the demo"
+        raise MissingExtraError(feature, "demo")
+    return Path(spec.origin).parent

@@ -71,7 +71,7 @@ def build_raw(folder: Path, report: Report = silent) -> dict[str, Path]:
     """Build the demo's three raw datasets.
 
     Args:
-        folder: Where; what an earlier demo laid there stays as it is.
+        folder: Where; an earlier demo's files are written again, to the same bytes.
         report: Told of downloads and progress.
 
     Returns:
@@ -79,6 +79,7 @@ def build_raw(folder: Path, report: Report = silent) -> dict[str, Path]:
         ``recordio``: an InsightFace pack of aligned crops; ``unlabeled``: a flat folder.
 
     Raises:
+        MissingExtraError: A package that ships photographs is not installed.
         ModelError: The detector or the photographs can't be had.
         SourceError: A photograph shows another number of faces than the demo knows.
     """

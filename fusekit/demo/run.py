@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
-from fusekit.demo.photographs import PEOPLE
+from fusekit.demo.photographs import PEOPLE, check_packages
 from fusekit.demo.raw import build_raw, crawl_names
 from fusekit.errors import WorkError
 from fusekit.loader.loader import MixtureLoader
@@ -56,9 +56,11 @@ def run_demo(
         The contact sheet of the first batch, a PNG.
 
     Raises:
+        MissingExtraError: A package that the demo needs is not installed; nothing is written.
         WorkError: A command failed, or gave something else than it must.
         ModelError: A model can't be had.
     """
+    check_packages()
     folder = Path(folder)
     store = folder / "store"
     say("Building three small raw datasets from photographs that packages ship.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -139,7 +140,16 @@ def _begin(live: _Live | None) -> None:
 def _start_worker(live: _Live) -> None:
     # Ctrl-C reaches the whole group; the parent alone decides and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _begin(live)
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent dies; else a killed run leaves it waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # a unit that is not committed leaves nothing that counts
 
 
 class _Tally:

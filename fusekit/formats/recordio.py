@@ -303,8 +303,9 @@ def _parse_header(data: bytes, length: int, where: str, offset: int | None) -> t
 def _bad_index_line(path: Path) -> FormatError:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            fields = line.strip().split(b"\t")
-            if len(fields) != 2 or not all(f.isdigit() and len(f) < 19 for f in fields):
-                text = line.strip().decode(errors="replace")[:60]
+            line = line.rstrip(b"\r\n")
+            fields = line.split(b"\t")
+            if line and (len(fields) != 2 or not all(f.isdigit() and len(f) < 19 for f in fields)):
+                text = line.decode(errors="replace")[:60]
                 return FormatError(f"{path}:{number}", repr(text), "key, tab, offset")
     return FormatError(path, "holds no records", "lines of key, tab, offset")

@@ -7,6 +7,7 @@ import os
 import platform
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ from fusekit.ingest.unit import Job
 from fusekit.models.registry import ResolvedModel, resolve_model
 from fusekit.progress import Progress, Report, silent
 from fusekit.readers.registry import open_reader
+from fusekit.storage import open_storage
 from fusekit.store import layout
 from fusekit.store.commit import UnitRecord, check_shard, read_record
 from fusekit.store.datasets import DatasetInfo, claim_index, finish_dataset, open_dataset
@@ -140,6 +142,7 @@ def ingest_dataset(
     root = _raw_root(raw, card.name)
     reader = open_reader(card, root, form)
     settings = _settings(reader.form_spec, unit_size, fmt, detector, faces, min_score, seed)
+    _check_apart(store, root)
     if dry_run:
         return _rehearse(name, root, reader, settings, started, report)
     model = None
@@ -161,12 +164,24 @@ def ingest_dataset(
 
 
 def _raw_root(raw: str | os.PathLike[str] | None, card: str) -> Path:
+    if raw is not None and not os.fspath(raw):  # an unset variable, not the current folder
+        raise UsageError("--from", "is empty", "the place of the raw data")
     given = Path(raw) if raw is not None else Path(os.environ.get(RAW_VARIABLE, "raw")) / card
     root = given.expanduser()
     if not root.exists():
         fix = None if raw is not None else f"give it with --from, or lay it at {given}"
         raise SourceError(given, "there is no raw data here", None, fix)
     return root
+
+
+def _check_apart(store: str | os.PathLike[str] | None, root: Path) -> None:
+    """Refuse a store inside the raw folder: its own files would be read as pictures."""
+    where = layout.store_place(store)
+    if open_storage(where).root.resolve().is_relative_to(root.resolve()):
+        raise StoreError(
+            where, f"lies inside the raw data {root}", "a place outside of it",
+            "give another with --store",
+        )  # fmt: skip
 
 
 def _settings(
@@ -271,7 +286,8 @@ def _run(
     """Do the units that are not done, then finish; give the dataset and how many stood."""
     name = job.dataset
     if storage.exists(layout.dataset_json(name)):
-        return open_dataset(storage, name), plan.units
+        with suppress(StoreError):  # damaged: made again from the units that stand
+            return open_dataset(storage, name), plan.units
     done = _done_units(storage, name, plan.units)
     left = [unit for unit in range(plan.units) if unit not in done]
     tally = _Tally(plan.items, list(done.values()), report)

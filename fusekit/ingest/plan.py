@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from fusekit.errors import FingerprintError, SourceError, StoreError
 from fusekit.fingerprint import canonical_json, fingerprint, first_difference
@@ -46,7 +47,7 @@ class Listing:
         spool: Arrow file with one row per item.
         items: How many.
         identities: Their texts in the order that numbers them.
-        digest: sha256 over every (source, size).
+        digest: sha256 over every row: all that the reader says of an item.
     """
 
     spool: Path
@@ -86,7 +87,8 @@ def list_items(reader: Reader, spool: Path, where: str, report: Report = silent)
             for row in rows:
                 if row["identity"] is not None:
                     people[row["identity"]] = None
-                digest.update(f"{row['source']}\0{row['size']}\n".encode())
+                # Labels and hints too: the same files under other ones are other data.
+                digest.update(json.dumps(list(row.values())).encode() + b"\n")
             count += len(rows)
             out.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SPOOL_SCHEMA))
             report(Progress("list", count, None, "items"))
@@ -123,7 +125,7 @@ def fix_plan(
     record = {"fingerprint": plan.fingerprint, "units": units, "inputs": about}
     if not storage.create(layout.plan_json(name), canonical_json(record)):
         _check_same(storage, name, record)
-    if not storage.exists(layout.identities(name)):
+    if not _stands(storage, layout.identities(name), len(listing.identities)):
         rows = [
             {"identity_index": i, "identity": person, "name": names.get(person)}
             for i, person in enumerate(listing.identities)
@@ -134,7 +136,8 @@ def fix_plan(
         people = pa.array(listing.identities, pa.string())
         for unit in range(units):
             part = layout.plan_part(name, unit)
-            if not storage.exists(part):
+            size = min(settings["unit_size"], listing.items - unit * settings["unit_size"])
+            if not _stands(storage, part, size):
                 rows = _unit_rows(table, people, unit, settings["unit_size"], key)
                 write_table(storage, part, rows, PLAN_SCHEMA)
     return plan
@@ -196,6 +199,14 @@ def _unit_rows(table: pa.Table, people: pa.Array, unit: int, unit_size: int, key
 def _opened(spool: Path) -> Iterator[pa.Table]:
     with pa.memory_map(str(spool)) as file:
         yield pa.ipc.open_file(file).read_all()
+
+
+def _stands(storage: Storage, name: str, rows: int) -> bool:
+    """Say whether a table is there and, by its footer, whole; a cut one is written again."""
+    try:
+        return bool(pq.read_metadata(storage.path(name)).num_rows == rows)
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def _check_same(storage: Storage, name: str, record: dict[str, Any]) -> None:

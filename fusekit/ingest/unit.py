@@ -109,6 +109,7 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
     Raises:
         StorageError: The plan or the shard can't be read or written.
         StoreError: The shard would pass 1 GiB.
+        SourceError: The raw data as a whole is gone.
     """
     cv2.setNumThreads(0)
     storage = open_store(job.store)
@@ -119,7 +120,7 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
         for row in rows:
             item = _item(row)
             try:
-                data = reader.read(item)
+                data = _read(reader, item)
                 samples, left_out = make_samples(data, item, job, detector)
             except ItemError as error:
                 samples, left_out = [], [FaceReject(error.reason, error.found)]
@@ -134,6 +135,14 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
                     "det_score": reject.det_score,
                 })  # fmt: skip
         return writer.commit(len(rows))
+
+
+def _read(reader: Reader, item: Item) -> bytes:
+    data = reader.read(item)
+    if len(data) != item.size:  # else the plan's fingerprint would vouch for other data
+        found = f"has {len(data)} bytes, {item.size} when it was listed"
+        raise ItemError("unreadable", item.source, found)
+    return data
 
 
 def make_samples(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeAlias
 
 import numpy as np
 
@@ -32,6 +33,9 @@ Arrays: TypeAlias = Literal["auto", "numpy", "torch"]
 
 _MOST_THREADS: Final = 8
 _KEPT_BAD: Final = 100
+_OPEN_YOURS: Final = (
+    "open it in the process that iterates it; it decodes in threads and needs no DataLoader"
+)
 _log = logging.getLogger("fusekit.loader")
 
 
@@ -64,6 +68,9 @@ class MixtureLoader:
     sample over any run of steps on any rank. Ranks get disjoint rows, and together the same rows
     at the same step for every world size with the same global batch. The order is a pure function
     of mixture, settings and step, so ``state_dict`` is a few integers and resuming is immediate.
+
+    It decodes in threads, so it needs no worker processes and belongs to the process that opened
+    it: after a fork the child opens its own.
 
     A row that will not decode is stood in for by the row at the next position of its stream,
     counted in :meth:`report` and logged once.
@@ -122,10 +129,13 @@ class MixtureLoader:
             mixture = Mixture.open(mixture)
         threads = min(_MOST_THREADS, _processors()) if threads is None else threads
         batch_size = mixture.batch_size if batch_size is None else batch_size
-        sizes = (("batch_size", batch_size), ("threads", threads), ("prefetch", prefetch))
-        for name, value in sizes:
-            if value < 1:
-                raise LoaderError(name, f"is {value}", "at least 1")
+        batch_size, threads = _integer("batch_size", batch_size, 1), _integer("threads", threads, 1)
+        prefetch, seed = _integer("prefetch", prefetch, 1), mixture.seed if seed is None else seed
+        rank, world_size = _integer("rank", rank), _integer("world_size", world_size)
+        if not 0 <= (seed := _integer("seed", seed)) < 1 << 64:
+            raise LoaderError("seed", f"is {seed}", "0 or more, under 2^64")
+        if weights is not None:
+            weights = tuple(_integer("a weight", weight) for weight in weights)
         _check_choice("layout", layout, ("chw", "hwc"))
         _check_choice("verify", verify, ("none", "sample"))
         check_world(batch_size * world_size, rank, world_size)
@@ -137,10 +147,11 @@ class MixtureLoader:
             labeled,
             unlabeled,
             OrderSettings(
-                seed=mixture.seed if seed is None else seed,
+                seed=seed,
                 global_batch=batch_size * world_size,
                 unlabeled_fraction=mixture.unlabeled_fraction if unlabeled else Fraction(0),
-                weights=weights, block=block, window=window,
+                weights=weights,
+                block=_integer("block", block), window=_integer("window", window),
             ),
         )  # fmt: skip
         self._wrap = _wrapper(arrays)
@@ -148,6 +159,7 @@ class MixtureLoader:
         # Not self.plan: a cycle of references would keep the threads of a dropped loader.
         plan = partial(self._order.plan, rank=rank, world_size=world_size)
         self._pipeline: Pipeline | None = Pipeline(plan, reader, batch_size, threads, prefetch)
+        self._process = os.getpid()
         self._step = self._epoch = 0
         self._resumed = False
         self._turn = object()
@@ -180,8 +192,9 @@ class MixtureLoader:
         smaller than a global batch.
 
         Raises:
-            LoaderError: The loader is closed, a newer ``for`` or a jump replaced this one, a
-                shard can't be read, or too many rows in succession give no pixels.
+            LoaderError: The loader is closed or another process's, a newer ``for`` or a jump
+                replaced this one, a shard can't be read, or too many rows in succession give no
+                pixels.
         """
         self._turn = turn = object()
         end = self._order.epoch_start(self._epoch + 1)
@@ -270,9 +283,16 @@ class MixtureLoader:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: threads and open files can't be."""
+        raise LoaderError("loader", "can't be pickled or copied", None, _OPEN_YOURS)
+
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
             raise LoaderError("loader", "is closed", None, "open another")
+        if self._process != os.getpid():
+            # A fork copies no threads: what they were doing would be waited for without end.
+            raise LoaderError("loader", "was opened by another process", None, _OPEN_YOURS)
         return self._pipeline
 
     def _batch(self, step: int, draft: Draft) -> Batch:
@@ -295,6 +315,19 @@ class MixtureLoader:
             )  # fmt: skip
         self._reasons.update(b.reason for b in bad)
         self._bad += bad[: _KEPT_BAD - len(self._bad)]
+
+
+def _integer(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN401 - checked here
+    """Give an integer of any kind, numpy's too, as Python's: states are JSON."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise LoaderError(name, f"is {value!r}", "an integer")
+    if least is not None and number < least:
+        raise LoaderError(name, f"is {number}", f"at least {least}")
+    return number
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

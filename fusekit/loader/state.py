@@ -42,7 +42,7 @@ def read_step(state: Mapping[str, Any], selection: str, settings: OrderSettings)
         StateError: It is no loader state, is of a newer format, or belongs to another mixture,
             order or global batch; the first field that differs is named.
     """
-    if not isinstance(state, dict) or not isinstance(state.get("format_version"), int):
+    if not isinstance(state, dict) or type(state.get("format_version")) is not int:
         raise StateError("state", "is no loader state", "what state_dict() gave")
     version, step = state["format_version"], state.get("step")
     if version > STATE_VERSION:

@@ -113,12 +113,13 @@ class Mixture:
             path: The mixture's folder, or its name in the store.
             store: The store's path when ``path`` is a name; None takes ``FUSEKIT_STORE``, else
                 ``./fusekit-store``.
-            verify: ``pins``: files of the mixture have their sizes, and its datasets still hold
-                the shards that it was built from. ``files``: their digests too, which reads
-                every table once. ``none``: neither.
+            verify: ``pins``: files of the mixture and its shards have their sizes, and its
+                datasets still hold the shards that it was built from. ``files``: the digests of
+                its files too, which reads every table once. ``none``: neither.
 
         Raises:
-            MixtureError: There is no such mixture, it is damaged or of a newer format.
+            MixtureError: There is no such mixture, it is damaged or of a newer format, or a
+                shard of it is missing or of another size.
             FingerprintError: A dataset was ingested anew, or is gone.
 
         Example:
@@ -236,6 +237,21 @@ class Mixture:
                 ) from None  # fmt: skip
             if now.fingerprint != source.fingerprint:
                 self._check_growth(source)
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        # By size alone: a shard that is cut short would otherwise be stood in for row by row.
+        for path, size in zip(self.shard_paths, self.shards["size"].to_pylist(), strict=True):
+            try:
+                found = path.stat().st_size
+            except OSError:
+                found = None
+            if found != size:
+                what = "is missing" if found is None else f"has {found} bytes"
+                raise MixtureError(
+                    self.name, f"{path} {what}", f"{size} bytes",
+                    "fusekit verify tells what else is damaged",
+                )  # fmt: skip
 
     def _check_growth(self, source: Source) -> None:
         start = f"{layout.dataset(source.name)}/shards/"

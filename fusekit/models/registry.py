@@ -99,18 +99,7 @@ def cache_folder() -> Path:
 
 def list_models() -> list[ModelStatus]:
     """List every model known by name, and whether it is here; nothing is fetched."""
-    return [
-        ModelStatus(
-            name=card.name,
-            task=card.task,
-            provider=card.provider,
-            sha256=card.sha256,
-            licence=card.licence,
-            present=_present(card) is not None,
-            path=_present(card) or _place(card),
-        )
-        for card in MODELS
-    ]
+    return [_status(card) for card in MODELS]
 
 
 def get_model(name: str, report: Report = silent) -> Path:
@@ -121,7 +110,8 @@ def get_model(name: str, report: Report = silent) -> Path:
         report: Told the bytes that have arrived.
 
     Returns:
-        The file; a folder for a pack and for photographs. Its digest is checked, each time.
+        The file; a folder for a pack and for photographs. A digest that is pinned is checked,
+        each time; packs have none.
 
     Raises:
         ModelError: No such model, or it is not here and can't be had.
@@ -173,6 +163,19 @@ def resolve_model(spec: str, task: Task, report: Report = silent) -> ResolvedMod
     if known.contract is None:
         return _resolve_file(spec, path, known.name, task)
     return ResolvedModel(spec, _slug(known.name), task, path, file_sha256(path), known.contract)
+
+
+def _status(card: ModelCard) -> ModelStatus:
+    found = _present(card)
+    return ModelStatus(
+        name=card.name,
+        task=card.task,
+        provider=card.provider,
+        sha256=card.sha256,
+        licence=card.licence,
+        present=found is not None,
+        path=found or _place(card),
+    )
 
 
 def _resolve_file(spec: str, path: Path, name: str, task: Task) -> ResolvedModel:

@@ -69,7 +69,8 @@ class Reader(Protocol):
         """Read an item's image file, as it lies.
 
         Raises:
-            ItemError: It can't be read (reason ``unreadable``).
+            ItemError: It can't be read (reason ``unreadable``) or is far too large.
+            SourceError: The raw data as a whole is gone: the run stops and can go on later.
         """
         ...
 

@@ -102,6 +102,10 @@ class RecordioReader:
                 data = read_frame(file, item.offset, self._rec.name)
             return bytes(unpack_record(data, self._rec.name)[1])
         except (FormatError, OSError) as reason:
+            if not self._rec.is_file():  # a drive that is gone is no fault of any record
+                raise SourceError(
+                    self._rec, "is not there any more", None, "see that the drive is there"
+                ) from None
             raise ItemError("unreadable", item.source, str(reason)) from None
 
     def names(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 JUNK: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 LIST_SUFFIXES: Final = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".lst", ".md", ".mat", ".pts", ".xml", ".html"}
+)
+
+#: Far more than any picture of the most pixels that are decoded; a stray archive is not read.
+MAX_BYTES: Final = 1 << 29
+#: What a network drive or a short-handed system answers: it says nothing of the picture.
+_PASSING: Final = frozenset(
+    {errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
 
 
@@ -52,8 +60,9 @@ class Tree:
     def entries(self, folder: str = "") -> Iterator[Entry]:
         """List one folder, so that listing in turn gives all sources in bytewise order.
 
-        Left out and counted: links that leave the raw folder or name a folder, files of the
-        desktop, hidden folders, what is neither file nor folder, names that are no UTF-8.
+        Left out and counted: links that leave the raw folder, name a folder or lead nowhere,
+        files of the desktop, hidden folders, what is neither file nor folder, names that are no
+        UTF-8.
 
         Args:
             folder: Path from the raw folder; empty for the raw folder itself.
@@ -84,9 +93,13 @@ class Tree:
         Lists and metadata are told by their suffix, and counted; every other file counts as a
         picture until its bytes say otherwise.
         """
-        for entry in self.entries(folder):
-            if entry.is_folder:
-                yield from self.files(entry.source)
+        listings = [self.entries(folder)]  # no recursion: a tree may be a thousand folders deep
+        while listings:
+            entry = next(listings[-1], None)
+            if entry is None:
+                listings.pop()
+            elif entry.is_folder:
+                listings.append(self.entries(entry.source))
             elif os.path.splitext(entry.name)[1].lower() in LIST_SUFFIXES:  # noqa: PTH122 - fast
                 self.ignored["lists and metadata (by suffix)"] += 1
             else:
@@ -96,13 +109,23 @@ class Tree:
         """Read a file of the tree.
 
         Raises:
-            ItemError: It is not there, can't be read, or lies outside the raw folder.
+            ItemError: It is not there, can't be read, is no picture by its size, or lies outside
+                the raw folder.
+            SourceError: The raw folder itself is gone or does not answer: no fault of the file.
         """
         path = self.path(source)
         try:
             with open(path, "rb") as file:  # noqa: PTH123 - a million of them
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_BYTES:
+                    raise ItemError("too_large", source, f"{size} bytes, more than {MAX_BYTES}")
                 return file.read()
         except OSError as reason:
+            if reason.errno in _PASSING or not self._is_there():
+                raise SourceError(
+                    self.root, f"can't be read any more ({reason.strerror})", None,
+                    "see that the drive is there",
+                ) from None  # fmt: skip
             raise ItemError("unreadable", source, reason.strerror or "can't be read") from None
 
     def path(self, source: str) -> str:
@@ -133,6 +156,8 @@ class Tree:
             reason = "names that are no UTF-8"
         elif entry.is_symlink() and not self._holds(os.path.realpath(entry.path)):
             reason = "links that leave the raw folder"
+        elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - fast
+            reason = "links that lead nowhere"  # also to themselves, where is_dir() would raise
         elif entry.is_dir():
             if not (entry.is_symlink() or name.startswith(".")):
                 return "folder"
@@ -143,6 +168,14 @@ class Tree:
             reason = "neither files nor folders"
         self.ignored[reason] += 1
         return None
+
+    def _is_there(self) -> bool:
+        """Say whether the raw folder holds anything: where a drive was, an empty folder stays."""
+        try:
+            with os.scandir(self.root) as scan:
+                return next(scan, None) is not None
+        except OSError:
+            return False
 
     def _holds(self, real_path: str) -> bool:
         return real_path.startswith(self._border) or real_path == str(self.root)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fusekit.report.datasets import units_done
+from fusekit.report.datasets import units_done, units_planned
 from fusekit.report.description import Description, Table
 from fusekit.schema import MANIFEST_SCHEMA
-from fusekit.store import layout
 from fusekit.store.datasets import records
 from fusekit.store.embeddings import embedding_models
 from fusekit.store.findings import list_findings
@@ -73,12 +72,11 @@ def describe_dataset(storage: Storage, info: DatasetInfo) -> Description:
 
 def describe_unfinished(storage: Storage, name: str) -> Description:
     """Describe how far a dataset is whose ingest was stopped."""
-    planned = len([n for n in storage.names(f"{layout.dataset(name)}/plan") if "part-" in n])
     facts = {
         "dataset": name,
         "state": "not finished; run its ingest again, it goes on where it stopped",
         "units done": units_done(storage, name),
-        "units planned": planned,
+        "units planned": units_planned(storage, name),
     }
     return Description(name, "dataset", facts)
 

@@ -120,11 +120,16 @@ def units_done(storage: Storage, name: str) -> int:
     return len(storage.names(f"{layout.dataset(name)}/manifest"))
 
 
+def units_planned(storage: Storage, name: str) -> int:
+    """Count the units of a dataset's plan; fewer while it is being written."""
+    parts = storage.names(f"{layout.dataset(name)}/plan")
+    return sum(1 for part in parts if part.startswith("part-"))
+
+
 def _stored(storage: Storage, name: str) -> StoredDataset:
     if not storage.exists(layout.dataset_json(name)):
-        planned = len(storage.names(f"{layout.dataset(name)}/plan")) - 2  # plan.json, identities
-        done = units_done(storage, name)
-        return StoredDataset(name, state=f"{done:,} of {max(planned, done):,} units")
+        done, planned = units_done(storage, name), units_planned(storage, name)
+        return StoredDataset(name, state=f"{done:,} of {planned:,} units")
     info = open_dataset(storage, name)
     return StoredDataset(
         dataset=name, dataset_index=info.index, kind=info.kind, items=info.items,

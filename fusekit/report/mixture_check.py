@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from fusekit.fingerprint import fingerprint
 from fusekit.mixture.index import open_by_class, open_index
@@ -14,7 +13,7 @@ from fusekit.report.problem import Problem, check_sums, compare, shortened
 from fusekit.schema import CLASSES_SCHEMA, SHARDS_SCHEMA
 from fusekit.store import layout
 from fusekit.store.commit import read_record
-from fusekit.store.tables import read_table
+from fusekit.store.tables import count_rows, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +64,7 @@ def _check_rows(storage: Storage, folder: str, about: dict[str, Any]) -> Iterato
     labeled, unlabeled = about["labeled"], about["unlabeled"]
     for kind, expected in (("labeled", labeled), ("unlabeled", unlabeled)):
         table = f"{folder}/{kind}.parquet"
-        yield from compare(table, "rows", pq.read_metadata(storage.path(table)).num_rows, expected)
+        yield from compare(table, "rows", count_rows(storage, table), expected)
     where = f"{folder}/index.arrow"
     yield from compare(where, "rows", len(index), labeled + unlabeled)
     yield from _check_sources(where, index, about)

@@ -7,15 +7,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow.parquet as pq
-
 from fusekit.errors import StoreError
 from fusekit.fingerprint import canonical_json, fingerprint
 from fusekit.schema import MANIFEST_SCHEMA, REJECTS_SCHEMA
+from fusekit.shipped import shipped
 from fusekit.store import layout
 from fusekit.store.commit import UnitRecord, read_record
 from fusekit.store.sums import write_sums
-from fusekit.store.tables import group_parts, join_tables
+from fusekit.store.tables import count_rows, group_parts, join_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,7 +245,8 @@ def open_dataset(storage: Storage, name: str) -> DatasetInfo:
                 name, "is not finished", None, "run its ingest again: it goes on where it stopped"
             )
         near = difflib.get_close_matches(name, [d.name for d in list_datasets(storage)], 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"fusekit ingest {name} --from RAW"
+        card = name if name in shipped("manifests") else f"CARD --as {name}"
+        hint = f"did you mean {near[0]!r}?" if near else f"fusekit ingest {card} --from RAW"
         raise StoreError(name, "is not ingested", None, hint)
     try:
         about = json.loads(storage.read(where))
@@ -274,5 +274,9 @@ def list_datasets(storage: Storage) -> list[DatasetInfo]:
 
 
 def sample_rows(storage: Storage, info: DatasetInfo) -> int:
-    """Count the rows of a dataset's compacted manifests, from their footers."""
-    return sum(pq.read_metadata(storage.path(file)).num_rows for file in info.files)
+    """Count the rows of a dataset's compacted manifests, from their footers.
+
+    Raises:
+        StorageError: One of them is missing or damaged.
+    """
+    return sum(count_rows(storage, file) for file in info.files)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -187,14 +188,17 @@ def write_head(
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     try:
         if path.suffix == ".npz":
+            if not zipfile.is_zipfile(path):
+                raise zipfile.BadZipFile("it is no zip archive")  # noqa: TRY301 - one message below
             # The members are npy files: with pickles refused, reading one runs nothing.
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in ("weight", "scale") if name in file}
         with safetensors.safe_open(path, framework="np") as file:
             names = set(file.keys())
             return {n: file.get_tensor(n) for n in ("weight", "scale") if n in names}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile,
-            safetensors.SafetensorError) as error:  # fmt: skip
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, RuntimeError, AttributeError,
+            zlib.error, zipfile.BadZipFile, safetensors.SafetensorError) as error:  # fmt: skip
+        # Runtime: an encrypted or unknown kind of zip; attribute: a type that numpy lacks.
         reason = " ".join(str(error).split())[:120]
         raise ModelError(path, f"is no head that can be read ({reason})") from None
 
@@ -205,7 +209,7 @@ def _about(path: Path) -> dict[str, Any]:
         return {}
     try:
         about = json.loads(beside.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         about = None
     if not isinstance(about, dict):
         raise ModelError(beside, "is damaged", "a JSON object with scale, embedder and rows")
@@ -223,13 +227,16 @@ def _head(
     unit, normalized = _unit_rows(name, arrays["weight"])
     embedder = about.get("embedder")
     sha256 = embedder.get("sha256") if isinstance(embedder, dict) else None
+    if not isinstance(sha256, str | None):
+        raise ModelError(name, f"embedder has the sha256 {sha256!r}", "64 hexadecimal digits")
     order, ranges, identities = _rows(name, about.get("rows"), len(unit))
     beside = path.with_suffix(".json")
     digests = [file_sha256(path), file_sha256(beside) if about else None]
     return Head(
         name=name, sha256=fingerprint(digests), weight=unit[order],
         scale=_scale(name, about.get("scale", arrays.get("scale"))), ranges=ranges,
-        identities=identities, embedder=sha256, normalized=normalized, mapped="rows" in about,
+        identities=identities, embedder=sha256, normalized=normalized,
+        mapped=about.get("rows") is not None,
     )  # fmt: skip
 
 
@@ -237,7 +244,8 @@ def _unit_rows(name: str, weight: np.ndarray[Any, Any]) -> tuple[Vectors, bool]:
     if weight.ndim != 2 or 0 in weight.shape or weight.dtype.kind != "f":
         found = f"weight is {weight.dtype} {weight.shape}"
         raise ModelError(name, found, "float class centres (C, D)")
-    wide = weight.astype(np.float32)
+    with np.errstate(over="ignore"):  # found below as not finite
+        wide = weight.astype(np.float32)
     norms = np.sqrt(np.square(wide, dtype=np.float64).sum(axis=1))  # (C,)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if bad.size:

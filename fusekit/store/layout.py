@@ -32,14 +32,15 @@ def open_store(store: str | os.PathLike[str] | None, *, create: bool = False) ->
     Raises:
         StoreError: It is not there, is of a newer format, or the folder holds something else.
     """
-    where = store if store is not None else os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+    where = store_place(store)
     storage = open_storage(where)
     if not storage.exists("store.json"):
         if not create:
             raise StoreError(
                 where, "is no fusekit store", None, "fusekit ingest DATASET --from RAW makes one"
             )
-        if storage.names("."):
+        # Another process may make the store right now: look for its mark after its files.
+        if storage.names(".") and not storage.exists("store.json"):
             raise StoreError(where, "is a folder of something else", "an empty or new folder")
         storage.create("store.json", canonical_json({"format_version": FORMAT_VERSION}) + b"\n")
     try:
@@ -51,6 +52,11 @@ def open_store(store: str | os.PathLike[str] | None, *, create: bool = False) ->
             where, f"has store format {version}", f"at most {FORMAT_VERSION}", "update fusekit"
         )
     return storage
+
+
+def store_place(store: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+    """Give back where a store is; None takes ``FUSEKIT_STORE``, else ``./fusekit-store``."""
+    return store if store is not None else os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
 
 
 def check_name(name: str, what: str) -> str:

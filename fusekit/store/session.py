@@ -121,7 +121,8 @@ def first_line(error: Exception) -> str:
     text = str(error).split("\n", 1)[0].strip()
     kind, _, rest = text.partition(": ")
     text = rest if kind.endswith("Error") and rest else text
-    return text[:1].lower() + text[1:300].rstrip(".!")
+    start = text[:1] if text[1:2].isupper() else text[:1].lower()  # SELECT stays SELECT
+    return start + text[1:300].rstrip(".!")
 
 
 def literal(value: str | int) -> str:

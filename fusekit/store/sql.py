@@ -85,7 +85,12 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         path: The file; replaced when it is there.
 
     Raises:
+        SqlError: A column has a type that Parquet lacks, such as an interval.
         StorageError: It can't be written.
     """
-    with open_storage(path.parent).writing(path.name) as file:
-        pq.write_table(table, file, compression="zstd")
+    try:
+        with open_storage(path.parent).writing(path.name) as file:
+            pq.write_table(table, file, compression="zstd")
+    except pa.ArrowException as error:
+        raise SqlError(path, f"can't hold the result: {first_line(error)}", None,
+                       "cast that column in the query") from None  # fmt: skip

@@ -25,11 +25,13 @@ _TABLES: Final = {
     "BASE_TABLE", "SUBQUERY", "JOIN", "TABLE_FUNCTION", "EXPRESSION_LIST", "EMPTY", "PIVOT",
     "SHOW_REF", "EMPTY_FROM",
 }  # fmt: skip
+# What stands in a WITH's node before its name is in force: a repeating one's start, its query.
+_BEFORE_NAME: Final = {"left", "query"}
 _TABLE_FUNCTIONS: Final = {"range", "generate_series", "unnest", "repeat"}
 # Scalar functions that reach past the rows: settings, variables, logs, the clock's patience.
 _REFUSED_FUNCTIONS: Final = {
     "current_setting", "getenv", "getvariable", "write_log", "sleep_ms", "set_config",
-    "json_execute_serialized_sql", "nextval", "setval", "setseed",
+    "json_execute_serialized_sql", "json_serialize_plan", "nextval", "setval", "setseed",
 }  # fmt: skip
 
 
@@ -81,18 +83,11 @@ def check_select(node: dict[str, Any], views: Collection[str]) -> None:
     Raises:
         SqlError: It reads another table or a file, writes, or runs a function that is refused.
     """
-    parts = list(_walk(node))
-    names = {view.lower() for view in views} | {
-        str(entry["key"]).lower()
-        for part in parts
-        for entry in (part.get("cte_map") or {}).get("map", ())
-    }
-    names |= {str(p["cte_name"]).lower() for p in parts if p.get("cte_name")}
-    for part in parts:
+    for part, names in _walk(node, frozenset(map(_folded, views))):
         _check(part, names, views)
 
 
-def _check(part: dict[str, Any], names: set[str], views: Collection[str]) -> None:
+def _check(part: dict[str, Any], names: frozenset[str], views: Collection[str]) -> None:
     kind = part.get("type")
     if not isinstance(kind, str):
         return
@@ -104,8 +99,10 @@ def _check(part: dict[str, Any], names: set[str], views: Collection[str]) -> Non
         raise SqlError(_QUERY, f"reads from {kind}", f"the views {_list(views)}")
     elif kind == "BASE_TABLE":
         path = [part.get("catalog_name"), part.get("schema_name"), part["table_name"]]
-        name = ".".join(p for p in path if p)
-        if name.lower() not in names:
+        path = (part.get("qualified_name") or {}).get("path") or [p for p in path if p]
+        name = ".".join(path)
+        # A name with a schema is never a WITH's, whatever that is called.
+        if len(path) > 1 or _folded(name) not in names:
             raise SqlError(_QUERY, f"no view named {name!r}", f"one of {_list(views)}")
         if part.get("at_clause"):
             raise SqlError(_QUERY, "holds AT", "a view as it is now")
@@ -114,7 +111,7 @@ def _check(part: dict[str, Any], names: set[str], views: Collection[str]) -> Non
         if name not in _TABLE_FUNCTIONS:
             raise SqlError(_QUERY, f"reads from the function {name}()", f"the views {_list(views)}")
     elif kind == "SHOW_REF" and part.get("query") is None:
-        name = str(part.get("table_name", "")).strip('"').lower()
+        name = _folded(str(part.get("table_name", "")).strip('"'))
         if name not in names | {"tables"}:
             raise SqlError(_QUERY, f"shows {name!r}", f"one of {_list(views)}, or tables")
 
@@ -132,15 +129,34 @@ def _function_name(part: dict[str, Any]) -> str:
     return str(part.get("function_name", "")).lower()
 
 
-def _walk(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - any JSON value
-    waiting = [value]
+def _walk(
+    node: dict[str, Any], views: frozenset[str]
+) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
+    """Give each part of a tree with the names that its tables may have there.
+
+    A name of WITH hides DuckDB's own table of that name only where it is in force: not in its own
+    query unless that repeats, and not in a query before or beside it.
+    """
+    waiting: list[tuple[Any, frozenset[str]]] = [(node, views)]
     while waiting:
-        current = waiting.pop()
-        if isinstance(current, dict):
-            yield current
-            waiting.extend(current.values())
-        elif isinstance(current, list):
-            waiting.extend(current)
+        current, names = waiting.pop()
+        if isinstance(current, list):
+            waiting += [(inner, names) for inner in current]
+        if not isinstance(current, dict):
+            continue
+        for entry in (current.get("cte_map") or {}).get("map", ()):
+            waiting.append((entry["value"], names))
+            names |= {_folded(str(entry["key"]))}
+        yield current, names
+        own = {_folded(str(current["cte_name"]))} if current.get("cte_name") else set()
+        for key, value in current.items():
+            if key != "cte_map":
+                waiting.append((value, names if key in _BEFORE_NAME else names | own))
+
+
+def _folded(name: str) -> str:
+    """Spell a name as DuckDB compares it, which folds the letters of ASCII alone."""
+    return name.lower() if name.isascii() else name
 
 
 def _list(views: Collection[str]) -> str:

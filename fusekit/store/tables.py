@@ -82,6 +82,20 @@ def read_table(
         raise StorageError(name, f"is no table of this release ({_line(error)})") from None
 
 
+def count_rows(storage: Storage, name: str) -> int:
+    """Count a table's rows by its footer.
+
+    Raises:
+        StorageError: It is not there or is damaged.
+    """
+    try:
+        return int(pq.read_metadata(storage.path(name)).num_rows)
+    except FileNotFoundError:
+        raise StorageError(name, "is not there") from None
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(name, f"is damaged ({_line(error)})") from None
+
+
 def read_about(storage: Storage, name: str) -> dict[str, Any]:
     """Read the JSON object in a table's metadata; empty when it has none.
 
@@ -113,7 +127,7 @@ def group_parts(storage: Storage, parts: Sequence[str], max_rows: int) -> Iterat
     group: list[str] = []
     rows = 0
     for part in parts:
-        count = pq.read_metadata(storage.path(part)).num_rows
+        count = count_rows(storage, part)
         if group and rows + count > max_rows:
             yield group
             group, rows = [], 0

@@ -11,6 +11,7 @@ from support.stores import make_dataset
 from typer.testing import CliRunner
 
 from fusekit.cli.main import app
+from fusekit.errors import UsageError
 from fusekit.store.layout import open_store
 
 RECIPE = """
@@ -139,3 +140,11 @@ def test_the_store_may_come_from_the_environment(asked, monkeypatch):
     monkeypatch.setenv("FUSEKIT_STORE", "elsewhere")
     CliRunner().invoke(app, ["embed", "crawl"])
     assert asked["store"] == "elsewhere"
+
+
+def test_filter_takes_several_datasets_behind_one_against(asked):
+    result = CliRunner().invoke(app, shlex.split("filter crawl --against a b c --store s"))
+    assert result.exit_code == 0, result.output
+    assert (asked["args"], asked["against"]) == (("crawl",), ("a", "b", "c"))
+    with pytest.raises(UsageError, match="b: is one dataset too many; expected --against before"):
+        CliRunner().invoke(app, ["filter", "crawl", "b"], catch_exceptions=False)

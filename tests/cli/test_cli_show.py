@@ -7,6 +7,7 @@ from support.stores import make_dataset
 from typer.testing import CliRunner
 
 from fusekit.cli import progress as progress_module
+from fusekit.cli import show
 from fusekit.cli.complete import complete_card, complete_known, complete_stored
 from fusekit.cli.main import app
 from fusekit.cli.progress import progress
@@ -43,6 +44,49 @@ def test_a_table_puts_numbers_right_and_marks_thousands(capsys):
         "a           12,345    1000",
         "long-name        -       7",
     ]
+
+
+@pytest.fixture
+def narrow(monkeypatch, capsys):
+    """Show a table on a terminal of so many columns; give its lines."""
+
+    def narrow(width, *table):
+        monkeypatch.setattr(show, "_on_screen", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(width))
+        show_table(*table)
+        return capsys.readouterr().out.splitlines()
+
+    return narrow
+
+
+def test_columns_move_together_on_a_narrow_terminal(narrow):
+    table = (("dataset", "samples"), [("vggface2", 1234)])
+    assert narrow(18, *table)[2] == "vggface2     1,234"
+    assert narrow(17, *table)[2] == "vggface2    1,234"
+    assert narrow(16, *table)[2] == "vggface2   1,234"
+
+
+def test_a_long_text_is_folded_between_words_on_a_narrow_terminal(narrow):
+    lines = narrow(22, ("model", "terms"), [("r50", "non-commercial research only")])
+    assert lines[2:] == ["r50     non-commercial", "        research only"]
+
+
+def test_a_row_too_wide_for_the_terminal_is_shown_as_pairs(narrow):
+    rows = [("vggface2", "finished", 12345), ("ms1m", "finished", None)]
+    assert narrow(20, ("dataset", "state", "samples"), rows) == [
+        "dataset  vggface2",
+        "state    finished",
+        "samples  12,345",
+        "",
+        "dataset  ms1m",
+        "state    finished",
+        "samples  -",
+    ]
+
+
+def test_a_table_without_rows_or_columns_is_no_fault(narrow):
+    assert narrow(80, ("dataset", "state"), [])[0] == "dataset   state"
+    assert narrow(5, ("dataset", "state"), []) == []
 
 
 def test_a_cell_is_never_read_as_markup(capsys):
@@ -91,6 +135,20 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
     assert "kept 9" in terminal.getvalue()
 
 
+def test_a_bar_loses_no_word_on_a_narrow_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress() as report:
+        counts = {"kept": 1_408_000, "rejected": 12_000, "samples": 1_408_000}
+        report(Progress("embed vggface2", 1_420_000, 5_822_653, "items", counts))
+    shown = terminal.getvalue()
+    for words in ("embed vggface2", "1,420,000 of 5,822,653 items", "rejected 12,000", "samples"):
+        assert words in shown
+    assert "…" not in shown
+
+
 def test_nothing_reported_is_nothing_shown(capsys):
     with progress():
         pass
@@ -130,3 +188,4 @@ def test_the_models_are_listed():
     assert rows["retinaface-mnet025"]["provider"] == "pypi"
     assert len(rows["retinaface-mnet025"]["sha256"]) == 64
     assert invoke("models").startswith("name ")
+    assert invoke("models", "--json") == invoke("models", "list", "--json")

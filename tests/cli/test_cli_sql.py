@@ -62,6 +62,13 @@ def test_csv_has_a_heading_and_all_rows(store):
 
 def test_columns_of_one_name_are_all_there(store):
     assert sql(store, "SELECT 1 AS a, 2 AS a", "--csv").stdout == "a,a\n1,2\n"
+    with pytest.raises(SqlError, match=r"two columns named 'a'; expected a name for each .* by AS"):
+        sql(store, "SELECT 1 AS a, 2 AS a", "--json")
+
+
+def test_lists_structs_and_truths_are_json_in_csv(store):
+    text = sql(store, "SELECT [1.5::FLOAT, NULL] AS a, {'x': 'é'} AS b, true AS c", "--csv").stdout
+    assert list(csv.reader(io.StringIO(text)))[1] == ["[1.5, null]", '{"x": "é"}', "true"]
 
 
 def test_parquet_holds_the_rows_and_stdout_stays_empty(store, tmp_path):

@@ -270,7 +270,9 @@ def test_a_model_that_gives_no_direction_is_an_error_that_names_the_key(store, t
 
 def test_what_can_not_be_embedded_is_said_before_any_work(store, model, tmp_path):
     storage = open_store(store, create=True)
-    with pytest.raises(StoreError, match=r"^crawl: is not ingested; fusekit ingest crawl"):
+    with pytest.raises(
+        StoreError, match=r"^crawl: is not ingested; fusekit ingest CARD --as crawl"
+    ):
         embed_dataset("crawl", model=model, store=store)
     make_dataset(storage, "a", 2, template="dlib-chip-150")
     with pytest.raises(StoreError, match=r"a: holds dlib-chip-150 crops; expected arcface-112"):

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ from fusekit.cards.card import load_card
 from fusekit.demo.photographs import NO_FACE, PEOPLE, Photograph, find
 from fusekit.demo.raw import build_raw, crawl_names, draw_framing
 from fusekit.demo.run import run_demo
-from fusekit.errors import SourceError, WorkError
+from fusekit.errors import MissingExtraError, SourceError, WorkError
 from fusekit.readers.registry import open_reader
 
 pytestmark = pytest.mark.network
@@ -75,6 +76,18 @@ def test_the_demo_runs_to_its_end_and_draws_the_first_batch(tmp_path):
     assert width > 900
     assert height > 500
     run_demo(tmp_path / "demo")  # what stands is found and left
+
+
+@pytest.mark.parametrize("package", ["insightface", "skimage", "dlib"])
+def test_a_demo_without_its_packages_says_so_and_writes_nothing(tmp_path, monkeypatch, package):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == package else known(name)
+    )
+    told = []
+    with pytest.raises(MissingExtraError, match=r"the demo: .*pip install 'fusekit\[demo\]'"):
+        run_demo(tmp_path / "demo", say=told.append)
+    assert (told, list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.slow

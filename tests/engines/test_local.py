@@ -1,5 +1,8 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -64,3 +67,30 @@ def test_a_full_disk_stops_the_run_at_once():
 def test_a_killed_worker_is_one_line():
     with pytest.raises(WorkError, match="a worker process: was killed; was memory short"):
         run_units(die, range(3), 1, lambda u, r: None)
+
+
+SLEEPER = """
+import os, sys, time
+from fusekit.engines.local import run_units
+
+def sleep(unit):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    run_units(sleep, [0, 1], 2)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_leaves_no_worker_behind(tmp_path, how):
+    script = tmp_path / "go.py"
+    script.write_text(SLEEPER)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as run:
+        assert all(int(run.stdout.readline()) for _ in range(2))  # both work
+        run.send_signal(how)
+        run.wait()
+        started = time.monotonic()
+        # Each holds the pipe open; one left behind would do so for a minute.
+        assert run.stdout.read() == ""
+        assert time.monotonic() - started < 30

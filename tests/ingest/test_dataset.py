@@ -23,6 +23,7 @@ from fusekit.errors import (
 )
 from fusekit.formats.recordio import write_pack
 from fusekit.ingest.dataset import ingest_dataset
+from fusekit.readers.recordio import RecordioReader
 from fusekit.store.datasets import open_dataset
 from fusekit.store.layout import open_store
 
@@ -216,6 +217,13 @@ def test_a_finished_dataset_is_left_as_it_is(pack, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+def test_a_damaged_end_of_a_finished_dataset_is_made_again(pack, tmp_path, clean):
+    ingest(pack, tmp_path / "store")
+    (tmp_path / "store/datasets/tiny/dataset.json").write_text("{")
+    assert ingest(pack, tmp_path / "store").resumed == 4
+    assert digests(tmp_path / "store") == clean
+
+
 def test_other_settings_are_refused_and_nothing_changes(pack, tmp_path):
     ingest(pack, tmp_path / "store")
     before = digests(tmp_path / "store")
@@ -295,6 +303,37 @@ def test_missing_raw_data_says_where_it_was_looked_for(tmp_path, monkeypatch):
         ingest_dataset("vggface2", store=tmp_path / "store")
     with pytest.raises(SourceError, match="nowhere: there is no raw data here"):
         ingest_dataset("vggface2", raw="nowhere", store=tmp_path / "store")
+
+
+@pytest.mark.parametrize("inside", ["", "store"])
+def test_a_store_inside_its_raw_data_is_refused_before_anything_is_written(tmp_path, inside):
+    (tmp_path / "1.jpg").write_bytes(jpeg(0))
+    message = f"{inside}: lies inside the raw data .*; expected a place outside of it; .* --store"
+    with pytest.raises(StoreError, match=message):
+        ingest_dataset("unlabeled", raw=tmp_path, store=tmp_path / inside)
+    assert [path.name for path in tmp_path.iterdir()] == ["1.jpg"]
+
+
+def test_a_record_that_changed_since_it_was_listed_is_a_reject(pack, tmp_path, monkeypatch):
+    read = RecordioReader.read
+    monkeypatch.setattr(
+        RecordioReader, "read",
+        lambda self, item: read(self, item) + b"x" * (item.source == "train.rec#3"),
+    )  # fmt: skip
+    done = ingest(pack, tmp_path / "store")
+    assert done.items == done.kept + done.rejected
+    storage = open_store(tmp_path / "store")
+    rejects = pq.read_table(storage.path("datasets/tiny/rejects-000000.parquet")).to_pylist()
+    (row,) = [row for row in rejects if row["source"] == "train.rec#3"]
+    assert row["reason"] == "unreadable"
+    assert row["detail"].endswith("when it was listed")
+
+
+def test_an_empty_path_is_refused_and_does_not_mean_the_current_folder(pack, tmp_path):
+    with pytest.raises(UsageError, match="--from: is empty; expected the place of the raw data"):
+        ingest("", tmp_path / "store")
+    with pytest.raises(StorageError, match="the store's path: is empty; expected a folder's path"):
+        ingest(pack, "")
 
 
 def test_a_store_with_a_password_in_its_url_is_refused(pack):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -104,6 +106,15 @@ def test_planning_again_changes_nothing_and_mends_what_is_missing(storage, tmp_p
     assert part.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", [layout.plan_part("pins", 1), layout.identities("pins")])
+def test_a_table_of_the_plan_that_is_cut_off_is_written_again(storage, tmp_path, name):
+    planned(storage, tmp_path / "spool", people("a", "b"))
+    whole = storage.read(name)
+    storage.write(name, whole[:100])
+    planned(storage, tmp_path / "spool", people("a", "b"))
+    assert storage.read(name) == whole
+
+
 @pytest.mark.parametrize(
     ("items", "settings", "difference"),
     [
@@ -120,6 +131,20 @@ def test_other_inputs_or_settings_are_refused_by_their_first_difference(
     message = rf"pins: was begun with other .*{difference}.*another name with --as"
     with pytest.raises(FingerprintError, match=message):
         planned(storage, tmp_path / "spool", items, settings)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"identity": "c"}, {"split": "train"}, {"bbox": (0.0, 0.0, 1.0, 1.0)},
+        {"landmarks": (1.0,) * 10}, {"offset": 7},
+    ],
+)  # fmt: skip
+def test_the_same_files_under_other_labels_or_hints_are_refused(storage, tmp_path, changed):
+    items = people("a", "b")
+    planned(storage, tmp_path / "spool", items)
+    with pytest.raises(FingerprintError, match=r"items\.sha256"):
+        planned(storage, tmp_path / "spool", [replace(items[0], **changed), *items[1:]])
 
 
 def test_a_damaged_plan_is_one_line(storage, tmp_path):

@@ -2,7 +2,9 @@
 
 import gc
 import itertools
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -212,6 +214,40 @@ def test_a_closed_loader_says_so(mixture):
         next(iter(loader))
 
 
+def test_integers_of_numpy_give_the_same_order_and_a_state_that_is_json(mixture):
+    settings = {"batch_size": np.int64(4), "seed": np.uint32(7), "weights": np.array([1, 2])}
+    with MixtureLoader(mixture, **settings) as loader:
+        state = json.loads(json.dumps(loader.state_dict()))
+    with MixtureLoader(mixture, 4, seed=7, weights=(1, 2)) as loader:
+        assert loader.state_dict() == state
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_is_told_to_open_its_own_and_the_first_goes_on(mixture):
+    with MixtureLoader(mixture, 4, arrays="numpy") as loader:
+        batches = iter(loader)
+        first = next(batches)
+        child = os.fork()
+        if child == 0:
+            try:
+                next(iter(loader))
+            except LoaderError as error:
+                told = str(error).startswith("loader: was opened by another process; open it in")
+                os._exit(0 if told else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert first.step + 1 == next(batches).step
+
+
+def test_a_loader_is_not_pickled(mixture):
+    with (
+        MixtureLoader(mixture, 4) as loader,
+        pytest.raises(LoaderError, match=r"^loader: can't be pickled or copied; open it in the"),
+    ):
+        pickle.dumps(loader)
+
+
 def test_a_for_that_another_replaced_says_so(mixture):
     with MixtureLoader(mixture, 4, arrays="numpy") as loader:
         old = iter(loader)
@@ -279,6 +315,14 @@ def test_ctrl_c_leaves_a_loader_that_goes_on(mixture):
         ({"verify": "all"}, "verify: is 'all'; expected 'none' or 'sample'"),
         ({"rank": 2, "world_size": 2}, "rank: is 2; expected 0 to 1"),
         ({"world_size": 0}, "world_size: is 0; expected at least 1"),
+        ({"batch_size": 2.5}, "batch_size: is 2.5; expected an integer"),
+        ({"batch_size": "8"}, "batch_size: is '8'; expected an integer"),
+        ({"rank": None}, "rank: is None; expected an integer"),
+        ({"seed": "a"}, "seed: is 'a'; expected an integer"),
+        ({"seed": True}, "seed: is True; expected an integer"),
+        ({"seed": -1}, "seed: is -1; expected 0 or more, under 2^64"),
+        ({"seed": 2**64}, "seed: is 18446744073709551616; expected 0 or more, under 2^64"),
+        ({"weights": (1.5, 2)}, "a weight: is 1.5; expected an integer"),
         ({"weights": (1,)}, "order: 1 weights; expected 2, one per labeled source"),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from fractions import Fraction
 
@@ -163,6 +164,18 @@ def test_files_that_are_no_index_are_refused(path, tmp_path):
 def test_a_dataset_that_is_gone_is_named(storage, path):
     shutil.rmtree(storage.path("datasets/rec"))
     with pytest.raises(FingerprintError, match=r"m: its dataset rec can't be read \(is not ingest"):
+        Mixture.open(path)
+
+
+def test_a_missing_or_short_shard_is_named_before_a_run_starts(path):
+    shard = Mixture.open(path).shard_paths[0]
+    size = shard.stat().st_size
+    os.truncate(shard, size - 512)
+    found = rf"{shard.name} has {size - 512} bytes; expected {size} bytes; fusekit verify tells"
+    with pytest.raises(MixtureError, match=found):
+        Mixture.open(path)
+    shard.unlink()
+    with pytest.raises(MixtureError, match=rf"{shard.name} is missing; expected {size} bytes"):
         Mixture.open(path)
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import unicodedata
 
 import pytest
@@ -16,6 +17,7 @@ from fusekit.cards.card import Card, CardForm, load_card
 from fusekit.errors import CardError, ItemError, SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.registry import open_reader
+from fusekit.readers.walk import MAX_BYTES
 
 
 def folders(raw, kind="labeled", **options):
@@ -245,6 +247,36 @@ def test_a_picture_that_is_gone_is_unreadable(tmp_path):
     with pytest.raises(ItemError, match=r"anna/2.jpg: No such file") as caught:
         reader.read(Item("anna/2.jpg", 1, "anna"))
     assert caught.value.reason == "unreadable"
+
+
+def test_a_raw_folder_that_is_gone_is_no_fault_of_its_pictures(tmp_path):
+    reader = folders(write_pictures(tmp_path / "raw", "anna/1.jpg"))
+    item = listed(reader)[0]
+    shutil.rmtree(tmp_path / "raw")
+    message = r"raw: can't be read any more \(No such file or directory\); see that the drive"
+    with pytest.raises(SourceError, match=message):
+        reader.read(item)
+    (tmp_path / "raw").mkdir()  # where a drive was mounted
+    with pytest.raises(SourceError, match=message):
+        reader.read(item)
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path):
+    write_pictures(tmp_path, "anna/1.jpg")
+    os.truncate(tmp_path / "anna/1.jpg", MAX_BYTES + 1)
+    reader = folders(tmp_path)
+    with pytest.raises(ItemError, match="536870913 bytes, more than 536870912") as caught:
+        reader.read(next(reader.items()))
+    assert caught.value.reason == "too_large"
+
+
+def test_links_that_lead_nowhere_or_to_themselves_are_counted(tmp_path):
+    write_pictures(tmp_path, "anna/1.jpg")
+    (tmp_path / "anna/loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "anna/gone.jpg").symlink_to("2.jpg")
+    reader = folders(tmp_path)
+    assert [item.source for item in listed(reader)] == ["anna/1.jpg"]
+    assert reader.ignored() == {"links that lead nowhere": 2}
 
 
 def test_folders_of_unlabeled_data_name_nobody(tmp_path):

@@ -234,10 +234,15 @@ def test_a_record_that_breaks_after_listing_is_unreadable(tmp_path):
     ) as caught:
         reader.read(item)
     assert caught.value.reason == "unreadable"
-    (tmp_path / "train.rec").unlink()
-    with pytest.raises(ItemError, match=r"train\.rec#2: .*No such file"):
-        reader.read(item)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_pack_that_is_gone_is_no_fault_of_its_records(tmp_path):
+    reader = opened(record_pack(tmp_path))
+    item = list(reader.items())[1]
+    (tmp_path / "train.rec").unlink()
+    with pytest.raises(SourceError, match=r"train\.rec: is not there any more; see that the drive"):
+        reader.read(item)
 
 
 @pytest.mark.parametrize("label", [0.5, -1.0, float("nan"), float("inf")])
@@ -249,6 +254,15 @@ def test_a_label_that_is_no_class_is_refused(tmp_path, label):
 def test_a_broken_index_is_refused(tmp_path):
     write_files(record_pack(tmp_path), {"train.idx": "1 0\n"})
     with pytest.raises(SourceError, match=r"train.idx:1: '1 0'; expected key, tab, offset"):
+        next(opened(tmp_path).items())
+
+
+def test_a_bad_index_line_is_found_past_blank_ones_and_with_the_spaces_at_its_end(tmp_path):
+    write_files(record_pack(tmp_path), {"train.idx": "1\t0\n\nx\ty\n"})
+    with pytest.raises(SourceError, match=r"train.idx:3: 'x\\ty'; expected key, tab, offset"):
+        next(opened(tmp_path).items())
+    write_files(tmp_path, {"train.idx": "1\t0\n2\t36\t\n"})
+    with pytest.raises(SourceError, match=r"train.idx:2: '2\\t36\\t'; expected key, tab, offset"):
         next(opened(tmp_path).items())
 
 

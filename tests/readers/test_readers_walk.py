@@ -1,3 +1,5 @@
+import inspect
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -34,6 +36,19 @@ def test_files_come_in_the_bytewise_order_of_their_paths_and_none_is_lost(names)
         assert all(tree.read(file.source) == file.source.encode() for file in files)
         assert all(file.size == len(file.source.encode()) for file in files)
         assert bool(ignored) == bool(left_out or _empty_hidden(folder))
+
+
+def test_a_tree_may_be_deeper_than_python_recurses(tmp_path):
+    deep = "d/" * 200
+    (tmp_path / deep).mkdir(parents=True)
+    (tmp_path / deep / "x.jpg").write_bytes(b"x")
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)  # so that the tree need not be a nuisance
+    try:
+        files = list(Tree(tmp_path, Counter()).files())
+    finally:
+        sys.setrecursionlimit(before)
+    assert [file.source for file in files] == [deep + "x.jpg"]
 
 
 def _is_passed_over(name):

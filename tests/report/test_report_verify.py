@@ -117,6 +117,15 @@ def test_a_flipped_byte_is_found_wherever_it_is_and_its_file_named(store, kind):
     assert problems(store) == []
 
 
+def test_a_damaged_footer_of_rows_that_a_finding_counts_is_named(store):
+    path = only(store, "datasets/crawl/samples-*.parquet")
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"ARROW:schema") + 20] = 0xFF  # in the base64 of the schema
+    path.write_bytes(damaged)
+    name = path.relative_to(store).as_posix()
+    assert any(line.startswith(f"{name}: is damaged") for line in problems(store))
+
+
 @pytest.mark.parametrize("kind", [k for k in KINDS if not k.startswith(("findings", "heads"))])
 def test_a_missing_file_is_named(store, kind):
     path = only(store, kind)

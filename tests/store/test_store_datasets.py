@@ -120,6 +120,8 @@ def test_a_dataset_that_is_not_there_names_the_nearest_and_the_next_step(storage
         open_dataset(storage, "pinface")
     with pytest.raises(StoreError, match="lfw: is not ingested; fusekit ingest lfw --from RAW"):
         open_dataset(storage, "lfw")
+    with pytest.raises(StoreError, match="ingested; fusekit ingest CARD --as mine --from RAW"):
+        open_dataset(storage, "mine")
     storage.write(layout.plan_json("half"), b"{}")
     with pytest.raises(StoreError, match="half: is not finished; run its ingest again"):
         open_dataset(storage, "half")

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -134,6 +135,50 @@ def test_a_file_that_is_no_head_says_why(storage, tmp_path, arrays, message):
         load_head(storage, str(path))
 
 
+def npz(path, *, shape=(2, 2), data=bytes(16), change=None):
+    """Write an .npz whose one array claims a shape, then change bytes of the archive."""
+    head = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, about)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("weight.npy", head.getvalue() + data)
+    raw = bytearray(path.read_bytes())
+    for at, value in (change or {}).items():
+        raw[at] = value
+        raw[raw.index(b"PK\1\2") + at + 2] = value  # the directory says the same, two bytes on
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "message"),
+    [
+        ({"shape": (10**10, 512)}, r"is no head that can be read \(Unable to allocate"),
+        ({"change": {6: 1}}, r"is no head that can be read \(File 'weight.npy' is encrypted"),
+        ({"change": {8: 99}}, r"is no head that can be read \(That compression method"),
+    ],
+)
+def test_a_hostile_npz_is_one_line(storage, tmp_path, hostile, message):
+    npz(tmp_path / "head.npz", **hostile)
+    with pytest.raises(ModelError, match=message):
+        load_head(storage, str(tmp_path / "head.npz"))
+
+
+def test_a_type_that_numpy_lacks_is_one_line(storage, tmp_path):
+    about = {"weight": {"dtype": "F8_E4M3", "shape": [2, 2], "data_offsets": [0, 4]}}
+    text = json.dumps(about).encode()
+    path = tmp_path / "head.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(ModelError, match=r"is no head that can be read"):
+        load_head(storage, str(path))
+
+
+def test_rows_that_are_null_say_nothing_of_whose_row_is_whose(storage, tmp_path):
+    np.savez(tmp_path / "head.npz", weight=centres())
+    (tmp_path / "head.json").write_text('{"scale": 1, "rows": null}')
+    head = load_head(storage, str(tmp_path / "head.npz")).of_datasets(["people"])
+    assert head.ranges == (("people", 0, len(centres())),)
+
+
 @pytest.mark.parametrize(
     ("about", "message"),
     [
@@ -144,6 +189,8 @@ def test_a_file_that_is_no_head_says_why(storage, tmp_path, arrays, message):
         ('{"scale": 1, "rows": [["a", "b"]]}', r"rows name 1 classes; expected 4 pairs"),
         ('{"scale": 1, "rows": [["a"], 1, 2, 3]}', r"rows are damaged; expected 4 pairs"),
         ('{"scale": 1, "rows": {"a": 1}}', r"rows are damaged"),
+        ("[" * 100_000, r"head.json: is damaged"),
+        ('{"scale": 1, "embedder": {"sha256": 5}}', r"embedder has the sha256 5; expected 64 hex"),
     ],
 )
 def test_what_stands_beside_a_head_is_checked(storage, tmp_path, about, message):

@@ -125,6 +125,9 @@ def test_describe_and_show_work_as_people_expect(store):
         "SELECT dataset FROM samples UNION SELECT dataset FROM rejects",
         "SELECT * FROM Samples AS s (k) LIMIT 1;",
         "-- a comment\nSELECT 1 /* another */",
+        "WITH a AS (SELECT 1 AS x), b AS (SELECT x FROM a) SELECT (SELECT max(x) FROM b) FROM A",
+        "WITH samples AS (SELECT key FROM samples) SELECT * FROM samples",
+        "WITH a AS (SELECT 1) SELECT * FROM a UNION ALL SELECT * FROM (FROM a)",
     ],
 )
 def test_ordinary_questions_are_answered(store, sql):
@@ -181,8 +184,15 @@ TRICKS = {
     "SELECT * FROM store.samples": "no view named 'store.samples'",
     "SELECT * FROM memory.main.samples": "no view named 'memory.main.samples'",
     "SELECT * FROM sqlite_master": "no view named 'sqlite_master'",
+    "SELECT * FROM (WITH pg_settings AS (SELECT 1) SELECT 1), pg_settings": "named 'pg_settings'",
+    "WITH pg_settings AS (FROM pg_settings) FROM pg_settings": "no view named 'pg_settings'",
+    "WITH a AS (FROM pg_settings), pg_settings AS (FROM a) FROM a": "no view named 'pg_settings'",
+    'WITH "pg_catalog.pg_settings" AS (SELECT 1) FROM pg_catalog.pg_settings': "no view named",
+    "WITH duc\u212adb_tables AS (SELECT 1) FROM duckdb_tables": "no view named 'duckdb_tables'",
+    "WITH RECURSIVE pg_settings AS (FROM pg_settings UNION SELECT 1) SELECT 1": "no view named",
     "SHOW DATABASES": "shows 'databases'",
     "SELECT current_setting('temp_directory')": r"runs the function current_setting\(\)",
+    "SELECT json_serialize_plan('SELECT getenv(''HOME'')')": r"function json_serialize_plan\(\)",
     "SELECT getenv('HOME')": r"runs the function getenv\(\)",
     "SELECT getvariable('a')": r"runs the function getvariable\(\)",
     "SELECT write_log('a')": r"runs the function write_log\(\)",
@@ -340,3 +350,10 @@ def test_a_result_is_written_as_parquet_whole(store, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
     with pytest.raises(StorageError, match=r"out.parquet: is a file; expected a folder"):
         write_parquet(table, tmp_path / "out.parquet/inner.parquet")
+
+
+def test_a_type_that_parquet_lacks_is_one_line_and_leaves_no_file(store, tmp_path):
+    table = query("SELECT INTERVAL 1 DAY AS a", store)
+    with pytest.raises(SqlError, match=r"out.parquet: can't hold the result: .*interval; cast"):
+        write_parquet(table, tmp_path / "out.parquet")
+    assert not list(tmp_path.iterdir())

@@ -28,3 +28,4 @@ def test_the_wheel_brings_cards_recipes_sql_and_types(tmp_path):
     assert len(recipes) >= 3
     assert wanted - names == set()
     assert not any(name.startswith(("tests/", "docs/")) for name in names)
+    assert {n for n in names if n.startswith(data)} == cards | recipes
