@@ -70,9 +70,14 @@ def fetch_pack(name: str, report: Report, stall_s: float = _STALL_S) -> Path:
     if importlib.util.find_spec("insightface") is None:
         raise MissingExtraError(spec, "insightface")
     home = pack_home()
-    archive = home / f"{name}.zip"
-    with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-c", _FETCH, name, str(home.parent)]
+    home.mkdir(parents=True, exist_ok=True)
+    # Fetched and unpacked aside: a kill half-way must leave nothing that looks like the pack.
+    with (
+        tempfile.TemporaryFile() as log,
+        tempfile.TemporaryDirectory(prefix=".fusekit-", dir=home) as aside,
+    ):
+        archive = Path(aside, "models", f"{name}.zip")
+        command = [sys.executable, "-c", _FETCH, name, aside]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             _watch(process, archive, f"fetch {spec}", report, stall_s)
@@ -82,6 +87,8 @@ def fetch_pack(name: str, report: Report, stall_s: float = _STALL_S) -> Path:
                 process.wait()
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
+        if process.returncode == 0 and (pack := Path(aside, "models", name)).is_dir():
+            pack.replace(home / name)
     found = find_pack(name)
     if process.returncode != 0 or found is None:
         reason = lines[-1].rpartition("Caused by ")[2]

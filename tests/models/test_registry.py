@@ -171,10 +171,13 @@ def test_a_pack_that_cannot_be_had_is_one_line_and_prints_nothing(cache, monkeyp
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_download_that_stalls_is_given_up(cache, monkeypatch):
-    monkeypatch.setattr(packs, "_FETCH", "import time; time.sleep(60)")
+def test_a_download_that_stalls_is_given_up_and_leaves_nothing(cache, tmp_path, monkeypatch):
+    half = "import sys, time, pathlib; p = pathlib.Path(sys.argv[2], 'models', sys.argv[1]); "
+    half += "p.mkdir(parents=True); (p / 'half.onnx').touch(); time.sleep(60)"
+    monkeypatch.setattr(packs, "_FETCH", half)
     with pytest.raises(ModelError, match=r"can't be reached \(nothing arrived for 0 s\)"):
-        packs.fetch_pack("buffalo_l", lambda _: None, stall_s=0.3)
+        packs.fetch_pack("buffalo_l", lambda _: None, stall_s=0.5)
+    assert list((tmp_path / "insightface/models").iterdir()) == []
 
 
 def test_a_pack_is_fetched_by_insightfaces_own_code_with_progress(cache, tmp_path, monkeypatch):
