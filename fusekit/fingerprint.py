@@ -42,8 +42,13 @@ def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON value
 def first_difference(old: Any, new: Any, path: str = "") -> str | None:  # noqa: ANN401
     """Name the first place, in key order, where two JSON values differ.
 
+    Args:
+        old: What was.
+        new: What is.
+        path: Where in a larger value these two stand; empty at the top.
+
     Returns:
-        ``"settings.format: 'jpg' was 'png'"`` (new, then old), or None when they are equal.
+        ``"settings.format: 'jpg', was 'png'"`` (new, then old), or None when they are equal.
 
     Example:
         >>> first_difference({"a": {"b": 1}}, {"a": {"b": 2}})

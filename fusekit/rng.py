@@ -96,29 +96,6 @@ def unpermute(y: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike) -> U64:
     return _walk(y, n, key, range(_ROUNDS - 1, -1, -1))
 
 
-def choose(keys: list[str], count: int, key: int) -> list[int]:
-    """Choose ``count`` of the texts by their hash, whatever order they are listed in.
-
-    Args:
-        keys: Distinct texts, such as sample keys.
-        count: How many to keep; all when there are no more.
-        key: From :func:`derive`.
-
-    Returns:
-        Their positions in ``keys``, ascending.
-
-    Example:
-        >>> names = ["ann", "bob", "cid"]
-        >>> [names[i] for i in choose(names, 2, 1)] == sorted(
-        ...     names[::-1][i] for i in choose(names[::-1], 2, 1))
-        True
-    """
-    if count >= len(keys):
-        return list(range(len(keys)))
-    ranked = sorted(range(len(keys)), key=lambda i: (derive(key, keys[i]), keys[i]))
-    return sorted(ranked[:count])
-
-
 def rank_words(words: npt.ArrayLike, key: int) -> U64:
     """Give each row of 64-bit words a number to rank it by: as random as its key, and its own.
 

@@ -194,7 +194,10 @@ def _settings(
     seed: int,
 ) -> IngestSettings:
     if form.aligned:
-        for option, value in (("--format", fmt), ("--detector", detector), ("--faces", faces)):
+        asked = {
+            "--format": fmt, "--detector": detector, "--faces": faces, "--min-score": min_score,
+        }  # fmt: skip
+        for option, value in asked.items():
             if value is not None:
                 raise UsageError(
                     option, f"the form {form.name!r} holds aligned crops", None,

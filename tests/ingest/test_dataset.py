@@ -284,6 +284,7 @@ def test_a_unit_that_makes_too_large_a_shard_names_the_option(pack, tmp_path, mo
         ),
         ({"detector": "x.onnx"}, UsageError, "--detector: the form 'recordio' holds aligned"),
         ({"faces": "all"}, UsageError, "--faces: the form 'recordio' holds aligned crops"),
+        ({"min_score": 0.9}, UsageError, "--min-score: the form 'recordio' holds aligned crops"),
         ({"unit_size": 0}, UsageError, "--unit-size: 0; expected at least 1"),
         ({"index": 40_000}, StoreError, "dataset index 40000; expected 0 to 32767"),
     ],
