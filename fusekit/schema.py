@@ -54,13 +54,13 @@ MANIFEST: Final = (
         "det_score", pa.float32(), "detector's score, 0 to 1; null: no detection ran", nullable=True
     ),
     Column(
-        "bbox", _BOX, "x0, y0, x1, y1 of the face in source pixels; null as above", nullable=True
+        "bbox", _BOX, "x0, y0, x1, y1 of the face in source pixels; null: aligned crops, and none was given", nullable=True
     ),
     Column(
         "landmarks",
         _POINTS,
         "x, y of left eye, right eye, nose, left and right mouth corner "
-        "as seen in the image, in source pixels; null as above",
+        "as seen in the image, in source pixels; null: aligned crops",
         nullable=True,
     ),
     Column("face_count", pa.int16(), "faces the detector found in the item; -1: not looked for"),
@@ -94,6 +94,18 @@ MANIFEST: Final = (
         nullable=True,
     ),
     Column(
+        "frame",
+        pa.int32(),
+        "number of a video frame as its release counts; null: still, or not known",
+        nullable=True,
+    ),
+    Column(
+        "video",
+        pa.string(),
+        "the video that a frame is from, unique in its dataset; null: still",
+        nullable=True,
+    ),
+    Column(
         "split", pa.string(), "the release's own part: train, val, test; null: none", nullable=True
     ),
     Column(
@@ -102,6 +114,7 @@ MANIFEST: Final = (
         "overlap of the face with the source's own box or landmarks, 0 to 1; null: no hint",
         nullable=True,
     ),
+    Column("url", pa.string(), "where the raw item was fetched from; null: not known", nullable=True),
     Column("unit", pa.int32(), "number of the work unit, and of the shard"),
 )
 
@@ -128,6 +141,16 @@ PLAN: Final = (
     Column("landmarks", _POINTS, "the source's own five points; null: none", nullable=True),
     Column("media", pa.string(), "still or video"),
     Column("time_ms", pa.int64(), "position of a video frame; null: still", nullable=True),
+    Column("frame", pa.int32(), "number of a video frame; null: still", nullable=True),
+    Column("video", pa.string(), "the video that a frame is from; null: still", nullable=True),
+    Column("url", pa.string(), "where the item was fetched from; null: not known", nullable=True),
+    Column(
+        "reject",
+        pa.string(),
+        "why the listing alone already rejects the item; null: it is read",
+        nullable=True,
+    ),
+    Column("reject_detail", pa.string(), "what was found, one line; null as above", nullable=True),
 )
 
 IDENTITIES: Final = (
@@ -136,6 +159,55 @@ IDENTITIES: Final = (
     Column(
         "name", pa.string(), "display name from the source's name table; null: none", nullable=True
     ),
+)
+
+_PAIR_HEAD = (
+    Column("protocol", pa.string(), "the protocol that the pair is of, such as view-2"),
+    Column("main", pa.bool_(), "the dataset's usual protocol, which the view pairs shows"),
+    Column("fold", pa.int16(), "from 1; 0: the protocol has no folds"),
+)
+_PAIR_TAIL = (
+    Column("same", pa.bool_(), "both are one person"),
+    Column("source_a", pa.string(), "the first item, as in the manifest or the rejects"),
+    Column("source_b", pa.string(), "the second item"),
+)
+
+PLAN_PAIRS: Final = (*_PAIR_HEAD, *_PAIR_TAIL)
+
+PAIRS: Final = (
+    *_PAIR_HEAD,
+    Column("key_a", pa.string(), "the first sample; null: its item gave none", nullable=True),
+    Column("key_b", pa.string(), "the second sample; null: its item gave none", nullable=True),
+    *_PAIR_TAIL,
+)
+
+_TEMPLATE_HEAD = (
+    Column("template", pa.int64(), "number of a set of images that are compared as one"),
+    Column("media", pa.string(), "the photograph or video that the image is from", nullable=True),
+)
+_TEMPLATE_TAIL = (
+    Column("source", pa.string(), "the item, as in the manifest or the rejects"),
+    Column("score", pa.float32(), "the release's own weight of the image", nullable=True),
+)
+
+PLAN_TEMPLATES: Final = (*_TEMPLATE_HEAD, *_TEMPLATE_TAIL)
+
+TEMPLATES: Final = (
+    *_TEMPLATE_HEAD,
+    Column("key", pa.string(), "the sample; null: its item gave none", nullable=True),
+    *_TEMPLATE_TAIL,
+)
+
+TEMPLATE_PAIRS: Final = (
+    Column("template_a", pa.int64(), "the first template"),
+    Column("template_b", pa.int64(), "the second template"),
+    Column("same", pa.bool_(), "both are one person"),
+)
+
+SEARCHES: Final = (
+    Column("list", pa.string(), "gallery-1, gallery-2 or probe"),
+    Column("template", pa.int64(), "a template of the list"),
+    Column("subject", pa.string(), "the person it shows"),
 )
 
 EMBEDDINGS: Final = (
@@ -208,6 +280,10 @@ INDEX: Final = (
 )
 
 REJECT_REASONS: Final = {
+    "missing": "a list of the release or --list names the item, but it is not there",
+    "unlisted": "the item is there, but --list does not name it, or --exclude does",
+    "not_downloaded": "the release says that the item could not be fetched",
+    "no_landmarks": "--landmarks given, and the source gives none for the item",
     "unreadable": "the item can't be read: missing, changed since it was listed or a broken record",
     "empty": "the item has no bytes",
     "not_an_image": "the bytes are no image of a known type",
@@ -247,6 +323,12 @@ def embeddings_schema(dim: int) -> ArrowSchema:
 MANIFEST_SCHEMA: Final = schema_of(MANIFEST)
 REJECTS_SCHEMA: Final = schema_of(REJECTS)
 PLAN_SCHEMA: Final = schema_of(PLAN)
+PLAN_PAIRS_SCHEMA: Final = schema_of(PLAN_PAIRS)
+PAIRS_SCHEMA: Final = schema_of(PAIRS)
+PLAN_TEMPLATES_SCHEMA: Final = schema_of(PLAN_TEMPLATES)
+TEMPLATES_SCHEMA: Final = schema_of(TEMPLATES)
+TEMPLATE_PAIRS_SCHEMA: Final = schema_of(TEMPLATE_PAIRS)
+SEARCHES_SCHEMA: Final = schema_of(SEARCHES)
 IDENTITIES_SCHEMA: Final = schema_of(IDENTITIES)
 ACTIVATIONS_SCHEMA: Final = schema_of(ACTIVATIONS)
 MIXTURE_ROWS_SCHEMA: Final = schema_of(MIXTURE_ROWS)

@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")]
 Kind: TypeAlias = Literal["labeled", "unlabeled", "evaluation"]
 Faces: TypeAlias = Literal["best", "all"]
+Template: TypeAlias = Literal["arcface-112", "sphereface-96x112", "dlib-150", "ffhq-1024"]
 
-CROP_SIZES: Final = {"arcface-112": (112, 112)}
+#: Width and height in pixels of each template's crops.
+CROP_SIZES: Final = {
+    "arcface-112": (112, 112),
+    "sphereface-96x112": (96, 112),
+    "dlib-150": (150, 150),
+    "ffhq-1024": (1024, 1024),
+}
 _MAX_INDEX: Final = 32_767  # int16 in the manifest
 
 
@@ -40,6 +47,8 @@ class Form:
         crop_size: Width and height of the template's crops, pixels.
         faces: ``best``: one face of a picture is the sample; ``all``: each face is one.
         options: Of the reader; plain values.
+        identities: Published number of people in this form; None: not published.
+        images: Published number of images in this form; None: not published.
     """
 
     name: str
@@ -49,6 +58,8 @@ class Form:
     crop_size: tuple[int, int]
     faces: Faces
     options: Mapping[str, Any]
+    identities: int | None = None
+    images: int | None = None
 
 
 class _Strict(BaseModel):
@@ -56,15 +67,36 @@ class _Strict(BaseModel):
 
 
 class CardForm(_Strict):
-    """A form as the card spells it; :meth:`Card.form` resolves it."""
+    """A form as the card spells it; :meth:`Card.form` resolves it.
+
+    Attributes:
+        reader: Name of the reader.
+        name: What ``--form`` calls it; None: as the reader.
+        aligned: The images are finished crops of ``template``: they pass through bit for bit.
+        template: Alignment template of the crops.
+        faces: ``best`` or ``all``; None: best, and all where the dataset is unlabeled.
+        options: Of the reader.
+        identities: Published number of people where this form differs from the card; None: no.
+        images: Published number of images; the same.
+        notes: What a user should know of this form.
+    """
 
     reader: Name
     name: Name | None = None
     aligned: bool = False
-    template: Literal["arcface-112"] = "arcface-112"
+    template: Template = "arcface-112"
     faces: Faces | None = None
     options: dict[str, JsonValue] = {}
+    identities: int | None = Field(default=None, ge=0)
+    images: int | None = Field(default=None, ge=0)
     notes: str = ""
+
+    @model_validator(mode="after")
+    def _others_are_finished(self) -> CardForm:
+        if self.template != "arcface-112" and not self.aligned:
+            msg = f"template {self.template!r} is for finished crops; add aligned: true"
+            raise ValueError(msg)
+        return self
 
 
 class Overlap(_Strict):
@@ -135,6 +167,8 @@ class Card(_Strict):
                 crop_size=CROP_SIZES[form.template],
                 faces=form.faces or faces,
                 options=form.options,
+                identities=self.identities if form.identities is None else form.identities,
+                images=self.images if form.images is None else form.images,
             )
             for form in self.forms
         )
@@ -151,6 +185,27 @@ class Card(_Strict):
             fix = f"did you mean {near!r}?" if near else None
             raise CardError(self.name, f"has no form {name!r}", " or ".join(forms), fix)
         return forms[name]
+
+
+def with_options(card: Card, form: str, options: Mapping[str, JsonValue]) -> Card:
+    """Give a card whose form has other options of its reader.
+
+    Args:
+        card: The card.
+        form: Name of one of its forms.
+        options: Option to value; the reader checks them.
+
+    Raises:
+        CardError: The card has no such form.
+    """
+    named = card.form(form).name
+    forms = [
+        each.model_copy(update={"options": {**each.options, **options}})
+        if (each.name or each.reader) == named
+        else each
+        for each in card.forms
+    ]
+    return card.model_copy(update={"forms": tuple(forms)})
 
 
 def load_card(name_or_path: str) -> Card:

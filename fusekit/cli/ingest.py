@@ -1,5 +1,6 @@
 """``fusekit ingest``: raw data to aligned crops in shards, with manifests and rejects."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -58,6 +59,37 @@ def ingest(
         int | None,
         typer.Option("--index", metavar="K", min=0, help="Dataset index; without: as the card."),
     ] = None,
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Keep only what this clean list names; several: what any names.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option("--exclude", metavar="FILE", help="Leave out what this list names."),
+    ] = None,
+    relabel: Annotated[
+        bool, typer.Option("--relabel", help="Identities are the labels of --list.")
+    ] = False,
+    landmarks: Annotated[
+        Literal["detect", "given"],
+        typer.Option("--landmarks", help="Detect each face, or place it by the source's points."),
+    ] = "detect",
+    order: Annotated[
+        Literal["random", "source"] | None,
+        typer.Option(
+            "--order", help="Units are random samples, or runs of the source; without: what suits."
+        ),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", metavar="NAME=VALUE", help="An option of the form's reader, as in cards."
+        ),
+    ] = None,
     unit_size: Annotated[
         int, typer.Option("--unit-size", metavar="N", help="Items in a unit, so in a shard.")
     ] = 8192,
@@ -77,7 +109,9 @@ def ingest(
     Example:
       fusekit ingest vggface2 --from raw/VGG-Face2 --store faces --workers 4
       fusekit ingest unlabeled --as crawl --from raw/crawl --store faces
+      fusekit ingest ms1m --from raw/MS-Celeb-1M --list MS-Celeb-1M_clean_list.txt
     """
+    from fusekit.cards.options import parse_options
     from fusekit.ingest.dataset import ingest_dataset
 
     with progress() as report:
@@ -85,7 +119,9 @@ def ingest(
             dataset, raw=raw, store=store, name=name, workers=workers,
             fmt=fmt, detector=detector, dry_run=dry_run, form=form,
             faces=faces, index=index, unit_size=unit_size,
-            min_score=min_score, report=report,
+            min_score=min_score, landmarks=landmarks, order=order,
+            lists=lists or (), exclude=exclude or (), relabel=relabel,
+            options=parse_options(options or ()), report=report,
         )  # fmt: skip
     show_ingest(result.as_json(), as_json=as_json)
 
@@ -95,14 +131,23 @@ def show_ingest(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show_json(result)
         return
-    counts = ("kept", "rejected", "samples") if not result["dry_run"] else ("form", "units")
-    columns = ("dataset", "items", *counts, "identities", "seconds")
+    counts = ("kept", "rejected", "samples") if not result["dry_run"] else ("units",)
+    columns = ("dataset", "form", "items", *counts, "identities", "seconds")
     show_table(columns, [[result.get(column) for column in columns]])
+    if any(figure["published"] is not None for figure in result["figures"].values()):
+        show_line()
+        rows = [(name, *figure.values()) for name, figure in result["figures"].items()]
+        show_table(("", "here", "published", "difference"), rows)
+    if result["protocol"]:
+        show_line()
+        show_table(("protocol", "rows"), list(result["protocol"].items()))
     if result["rejects"]:
         show_line()
         show_table(("rejected because", "items"), _by_count(result["rejects"]))
     for what, count in sorted(result.get("ignored", {}).items()):
         remark(f"passed over as no item: {count:,} {what}")
+    for text in result["remarks"]:
+        remark(text)
 
 
 def _by_count(rejects: dict[str, int]) -> list[tuple[str, int]]:

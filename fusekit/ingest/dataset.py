@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fusekit.cards.card import card_as_used, load_card
+from fusekit.cards.card import card_as_used, load_card, with_options
 from fusekit.engines.local import default_workers, run_units
 from fusekit.errors import SourceError, StorageError, StoreError, UsageError
 from fusekit.faces.detect import DetectionSettings
+from fusekit.ingest.colours import check_colours
 from fusekit.ingest.plan import Listing, Plan, fix_plan, list_items
 from fusekit.ingest.settings import (
     DEFAULT_DETECTOR,
@@ -23,22 +24,33 @@ from fusekit.ingest.settings import (
     FaceRule,
     Format,
     IngestSettings,
+    Landmarks,
+    Order,
 )
 from fusekit.ingest.unit import Job
 from fusekit.models.registry import ResolvedModel, resolve_model
 from fusekit.progress import Progress, Report, silent
+from fusekit.readers.item import EvaluationReader, RemarkingReader
+from fusekit.readers.lists import ListedReader
 from fusekit.readers.registry import open_reader
 from fusekit.storage import open_storage
 from fusekit.store import layout
 from fusekit.store.commit import UnitRecord, check_shard, read_record
 from fusekit.store.datasets import DatasetInfo, claim_index, finish_dataset, open_dataset
+from fusekit.store.protocol import keep_protocol, spool_protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+    from pydantic import JsonValue
+
     from fusekit.cards.card import Card, Form
     from fusekit.readers.item import Reader
     from fusekit.storage import Storage
 
 RAW_VARIABLE: Final = "FUSEKIT_RAW"
+_NOT_THERE: Final = ("missing", "not_downloaded")  # items that are rows of a list and no images
 _COUNTERS: Final = ("done", "kept", "rejected", "samples")
 _LIBRARIES: Final = ("numpy", "onnxruntime", "opencv-python", "simplejpeg")
 
@@ -61,6 +73,11 @@ class IngestResult:
         units: Work units; ``resumed`` of them stood already.
         resumed: Units that an earlier run had done.
         seconds: Of this run.
+        figures: ``identities`` and ``images``: how many are ``here``, were ``published`` for this
+            form (None: not published), and their ``difference``. Never an error.
+        protocol: An evaluation set's tables, each with its number of rows.
+        colours: Of aligned crops, how red and blue lie in them; None: not looked at.
+        remarks: What a user should know of the raw data, one sentence each.
         dry_run: True when nothing was written and only the listing is known.
     """
 
@@ -77,6 +94,10 @@ class IngestResult:
     ignored: dict[str, int] = field(default_factory=dict)
     units: int = 0
     resumed: int = 0
+    figures: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    protocol: dict[str, int] = field(default_factory=dict)
+    colours: dict[str, Any] | None = None
+    remarks: list[str] = field(default_factory=list)
     dry_run: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -98,6 +119,12 @@ def ingest_dataset(
     detector: str | None = None,
     faces: FaceRule | None = None,
     min_score: float | None = None,
+    landmarks: Landmarks = "detect",
+    order: Order | None = None,
+    lists: Sequence[str | os.PathLike[str]] = (),
+    exclude: Sequence[str | os.PathLike[str]] = (),
+    relabel: bool = False,
+    options: Mapping[str, JsonValue] | None = None,
     seed: int = 0,
     dry_run: bool = False,
     report: Report = silent,
@@ -121,6 +148,15 @@ def ingest_dataset(
             RetinaFace MobileNet-0.25.
         faces: ``best`` or ``all``; None takes the card's.
         min_score: Detector score under which a face is left out; None takes 0.6.
+        landmarks: ``given``: the source's own five points place each face, and nothing is
+            detected; ``detect``: a detector finds it.
+        order: ``random``: each unit is a random sample of the dataset; ``source``: units follow
+            the raw data, for media that is read front to back; None takes what suits it.
+        lists: Clean lists: an item that none of them names is rejected as ``unlisted``, a row
+            without an item as ``missing``.
+        exclude: Lists of items to leave out: they are rejected as ``unlisted``.
+        relabel: Take each item's identity from the clean lists, and not from the source.
+        options: Options of the form's reader, over those of the card.
         seed: Of the deal of items to units.
         dry_run: List and plan only; nothing is written.
         report: Told of progress.
@@ -140,13 +176,18 @@ def ingest_dataset(
     card = load_card(dataset)
     name = layout.check_name(name or card.name, "dataset")
     root = _raw_root(raw, card.name)
-    reader = open_reader(card, root, form)
-    settings = _settings(reader.form_spec, unit_size, fmt, detector, faces, min_score, seed)
+    card, reader = _open_reader(card, root, form, options or {})
+    settings = _settings(reader, unit_size, fmt, detector, faces, min_score, landmarks, order, seed)
+    if lists or exclude or relabel:
+        reader = ListedReader(
+            reader, [Path(each) for each in lists], [Path(each) for each in exclude],
+            relabel=relabel,
+        )  # fmt: skip
     _check_apart(store, root)
     if dry_run:
         return _rehearse(name, root, reader, settings, started, report)
     model = None
-    if not reader.form_spec.aligned:
+    if not reader.form_spec.aligned and landmarks == "detect":
         model = resolve_model(detector or DEFAULT_DETECTOR, "detect", report)
     storage = layout.open_store(store, create=True)
     with storage.lock(name):
@@ -154,13 +195,16 @@ def ingest_dataset(
             storage.sweep(layout.dataset(name) + folder)
         listing = _list(storage, name, root, reader, report)
         try:
-            index = claim_index(storage, name, card.index if index is None else index)
-            job = _job(storage, root, card, reader, name, index, settings, model)
-            plan = fix_plan(storage, name, _inputs(job, reader.form_spec), listing, reader.names())
+            with spool_protocol(storage, name, _tables(reader)) as protocol:
+                index = claim_index(storage, name, card.index if index is None else index)
+                job = _job(storage, root, card, reader, name, index, settings, model)
+                inputs = _inputs(job, reader.form_spec) | {"protocol": protocol.digests}
+                plan = fix_plan(storage, name, inputs, listing, reader.names())
+                keep_protocol(storage, name, protocol)
         finally:
             listing.spool.unlink()
         info, resumed = _run(storage, job, plan, reader, workers, report)
-    return _result(info, resumed, time.monotonic() - started)
+    return _result(info, reader, resumed, time.monotonic() - started)
 
 
 def _raw_root(raw: str | os.PathLike[str] | None, card: str) -> Path:
@@ -184,18 +228,38 @@ def _check_apart(store: str | os.PathLike[str] | None, root: Path) -> None:
         )  # fmt: skip
 
 
+def _open_reader(
+    card: Card, root: Path, form: str | None, options: Mapping[str, JsonValue]
+) -> tuple[Card, Reader]:
+    """Open the raw data, with options over those of the card; they go into the card as used."""
+    if options and form is None:
+        form = open_reader(card, root).form if len(card.forms) > 1 else card.resolved()[0].name
+    if options and form is not None:
+        card = with_options(card, form, options)
+    return card, open_reader(card, root, form)
+
+
+def _tables(reader: Reader) -> Mapping[str, Iterator[pa.RecordBatch]]:
+    return reader.tables() if isinstance(reader, EvaluationReader) else {}
+
+
 def _settings(
-    form: Form,
+    reader: Reader,
     unit_size: int,
     fmt: Format | None,
     detector: str | None,
     faces: FaceRule | None,
     min_score: float | None,
+    landmarks: Landmarks,
+    order: Order | None,
     seed: int,
 ) -> IngestSettings:
+    form = reader.form_spec
+    order = order or ("source" if reader.front_to_back else "random")
     if form.aligned:
         asked = {
             "--format": fmt, "--detector": detector, "--faces": faces, "--min-score": min_score,
+            "--landmarks": None if landmarks == "detect" else landmarks,
         }  # fmt: skip
         for option, value in asked.items():
             if value is not None:
@@ -203,7 +267,15 @@ def _settings(
                     option, f"the form {form.name!r} holds aligned crops", None,
                     "they pass through as they are; leave the option out",
                 )  # fmt: skip
-        return IngestSettings(unit_size=unit_size, seed=seed, format=None)
+        return IngestSettings(unit_size=unit_size, seed=seed, format=None, order=order)
+    if landmarks == "given":
+        for option, value in {
+            "--detector": detector, "--faces": faces, "--min-score": min_score,
+        }.items():  # fmt: skip
+            if value is not None:
+                raise UsageError(
+                    option, "nothing is detected with --landmarks given", None, "leave one out"
+                )
     defaults = IngestSettings()
     return IngestSettings(
         unit_size=unit_size,
@@ -211,6 +283,8 @@ def _settings(
         format=fmt or "jpg",
         faces=faces or form.faces,
         min_score=defaults.min_score if min_score is None else min_score,
+        landmarks=landmarks,
+        order=order,
     )
 
 
@@ -222,9 +296,10 @@ def _rehearse(
     started: float,
     report: Report,
 ) -> IngestResult:
-    people, count = set(), 0
+    people, count, away = set(), 0, 0
     for count, item in enumerate(reader.items(), 1):
         people.add(item.identity)
+        away += item.reject in _NOT_THERE
         if count % 10_000 == 0:
             report(Progress("list", count, None, "items"))
     if count == 0:
@@ -234,6 +309,8 @@ def _rehearse(
         identities=len(people - {None}), rejects={}, seconds=time.monotonic() - started,
         form=reader.form, ignored=dict(reader.ignored()),
         units=-(-count // settings.unit_size), dry_run=True,
+        figures=_figures(reader.form_spec, len(people - {None}), count - away),
+        remarks=_remarks(reader, None),
     )  # fmt: skip
 
 
@@ -262,7 +339,7 @@ def _inputs(job: Job, form: Form) -> dict[str, Any]:
         "card": card_as_used(job.card, form),
         "settings": job.settings.as_json(job.detector),
         "detection": asdict(DetectionSettings()) if job.detector else None,
-        "versions": _versions() if job.detector else {},
+        "versions": {} if form.aligned else _versions(),
     }
 
 
@@ -306,7 +383,9 @@ def _run(
         template=reader.form_spec.template, crop_size=job.crop_size, identities=plan.identities,
         plan=plan.fingerprint, form=job.form, card=card_as_used(job.card, reader.form_spec),
         settings=job.settings.as_json(job.detector),
-        versions=_versions() if job.detector else {}, ignored=dict(reader.ignored()),
+        versions={} if reader.form_spec.aligned else _versions(),
+        ignored=dict(reader.ignored()),
+        colours=check_colours(storage, name, plan.units) if reader.form_spec.aligned else None,
     )  # fmt: skip
     return info, len(done)
 
@@ -342,10 +421,36 @@ class _Tally:
         self.report(Progress("ingest", now.pop("done"), self.items, "items", now))
 
 
-def _result(info: DatasetInfo, resumed: int, seconds: float) -> IngestResult:
+def _figures(form: Form, identities: int, images: int) -> dict[str, dict[str, int | None]]:
+    return {
+        name: {
+            "here": here,
+            "published": published,
+            "difference": None if published is None else here - published,
+        }
+        for name, here, published in (
+            ("identities", identities, form.identities), ("images", images, form.images),
+        )
+    }  # fmt: skip
+
+
+def _remarks(reader: Reader, colours: dict[str, Any] | None) -> list[str]:
+    remarks = list(reader.remarks()) if isinstance(reader, RemarkingReader) else []
+    if colours and colours["swapped"]:
+        remarks.append(
+            f"red and blue look swapped: {colours['bluer']:.0%} of {colours['images']} crops are "
+            "bluer than red, where faces are redder; nothing was changed"
+        )
+    return remarks
+
+
+def _result(info: DatasetInfo, reader: Reader, resumed: int, seconds: float) -> IngestResult:
+    images = info.items - sum(info.rejects.get(reason, 0) for reason in _NOT_THERE)
     return IngestResult(
         dataset=info.name, items=info.items, kept=info.kept, rejected=info.rejected,
         samples=info.samples, identities=info.identities, rejects=info.rejects, seconds=seconds,
         form=info.form, faces_left_out=info.faces_left_out, ignored=info.ignored,
         units=info.units, resumed=resumed,
+        figures=_figures(reader.form_spec, info.identities, images), colours=info.colours,
+        protocol=info.protocol, remarks=_remarks(reader, info.colours),
     )  # fmt: skip

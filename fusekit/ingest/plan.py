@@ -13,18 +13,18 @@ import math
 import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fusekit.errors import FingerprintError, SourceError, StoreError
 from fusekit.fingerprint import canonical_json, fingerprint, first_difference
 from fusekit.progress import Progress, Report, silent
 from fusekit.rng import derive, unpermute
-from fusekit.schema import IDENTITIES_SCHEMA, PLAN_SCHEMA
+from fusekit.schema import IDENTITIES_SCHEMA, PLAN, PLAN_SCHEMA
 from fusekit.store import layout
 from fusekit.store.tables import write_table
 
@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     from fusekit.storage import Storage
 
 _BATCH: Final = 1 << 16
-_SPOOL_SCHEMA: Final = PLAN_SCHEMA.remove(PLAN_SCHEMA.get_field_index("identity_index"))
+_ITEM_COLUMNS: Final = tuple(c.name for c in PLAN if c.name not in ("item", "identity_index"))
+_SPOOL_SCHEMA: Final = pa.schema([
+    pa.field("identity", pa.int32()) if field.name == "identity" else field
+    for field in PLAN_SCHEMA
+    if field.name != "identity_index"
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,14 @@ class Listing:
         spool: Arrow file with one row per item.
         items: How many.
         identities: Their texts in the order that numbers them.
+        index: Number of each, by the order of its first appearance, which the spool holds.
         digest: sha256 over every row: all that the reader says of an item.
     """
 
     spool: Path
     items: int
     identities: list[str]
+    index: np.ndarray[Any, Any]
     digest: str
 
 
@@ -78,24 +85,24 @@ def list_items(reader: Reader, spool: Path, where: str, report: Report = silent)
     Raises:
         SourceError: There is no item at all.
     """
-    people: dict[str, None] = {}
+    people: dict[str, int] = {}
     digest = hashlib.sha256()
     count = 0
     with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_file(file, _SPOOL_SCHEMA) as out:
         for batch in _batches(reader.items()):
-            rows = [_row(count + i, item) for i, item in enumerate(batch)]
-            for row in rows:
-                if row["identity"] is not None:
-                    people[row["identity"]] = None
-                # Labels and hints too: the same files under other ones are other data.
-                digest.update(json.dumps(list(row.values())).encode() + b"\n")
-            count += len(rows)
-            out.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SPOOL_SCHEMA))
+            columns = _columns(batch, count)
+            # Labels and hints too: the same files under other ones are other data.
+            digest.update(json.dumps(columns).encode())
+            count += len(batch)
+            out.write_batch(_spooled(columns, people))
             report(Progress("list", count, None, "items"))
     if count == 0:
         raise SourceError(where, "no pictures were found", f"the form {reader.form!r}")
     by = (lambda text: (int(text), text)) if reader.numeric_identities else str.encode
-    return Listing(spool, count, sorted(people, key=by), digest.hexdigest())
+    ordered = sorted(people, key=by)
+    index = np.empty(len(people), np.int32)
+    index[[people[person] for person in ordered]] = np.arange(len(ordered), dtype=np.int32)
+    return Listing(spool, count, ordered, index, digest.hexdigest())
 
 
 def fix_plan(
@@ -134,11 +141,17 @@ def fix_plan(
     key = derive(settings["seed"], "units")
     with _opened(listing.spool) as table:
         people = pa.array(listing.identities, pa.string())
+        in_order = _by_offset(table) if settings["order"] == "source" else None
         for unit in range(units):
             part = layout.plan_part(name, unit)
             size = min(settings["unit_size"], listing.items - unit * settings["unit_size"])
             if not _stands(storage, part, size):
-                rows = _unit_rows(table, people, unit, settings["unit_size"], key)
+                if in_order is None:
+                    numbers = unit_items(listing.items, unit, settings["unit_size"], key)
+                else:
+                    start = unit * settings["unit_size"]
+                    numbers = in_order[start : start + size]
+                rows = _unit_rows(table, people, listing.index, numbers)
                 write_table(storage, part, rows, PLAN_SCHEMA)
     return plan
 
@@ -172,27 +185,52 @@ def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _row(number: int, item: Item) -> dict[str, Any]:
-    identity = item.identity
-    return {
-        "item": number,
-        "source": item.source,
-        "size": item.size,
-        "identity": None if identity is None else unicodedata.normalize("NFC", identity),
-        "split": item.split,
-        "offset": item.offset,
-        "bbox": item.bbox,
-        "landmarks": item.landmarks,
-        "media": item.media,
-        "time_ms": item.time_ms,
-    }
+def _columns(batch: list[Item], first: int) -> dict[str, list[Any]]:
+    """Give the items as columns of plain values; a tenth of the time that rows would take."""
+    columns: dict[str, list[Any]] = {"item": list(range(first, first + len(batch)))}
+    for name in _ITEM_COLUMNS:
+        columns[name] = list(map(attrgetter(name), batch))
+    columns["identity"] = [
+        text if text is None or text.isascii() else unicodedata.normalize("NFC", text)
+        for text in columns["identity"]
+    ]
+    return columns
 
 
-def _unit_rows(table: pa.Table, people: pa.Array, unit: int, unit_size: int, key: int) -> pa.Table:
-    rows = table.take(pa.array(unit_items(table.num_rows, unit, unit_size, key)))
-    index = pc.fill_null(pc.index_in(rows["identity"], people), -1).cast(pa.int32())
+def _spooled(columns: dict[str, list[Any]], people: dict[str, int]) -> pa.RecordBatch:
+    """Make the spool's batch: an identity as the number of its first appearance."""
+    codes = [
+        -1 if person is None else people.setdefault(person, len(people))
+        for person in columns["identity"]
+    ]
+    values = columns | {"identity": codes}
+    return pa.record_batch([_array(values[field.name], field.type) for field in _SPOOL_SCHEMA],
+                           schema=_SPOOL_SCHEMA)  # fmt: skip
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    # Most columns are empty in most datasets; looking is cheaper than converting.
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), kind)
+    return pa.array(values, kind)
+
+
+def _by_offset(table: pa.Table) -> np.ndarray[Any, Any]:
+    """Give the numbers of all items by ascending offset, those without one by their number."""
+    return np.argsort(table["offset"].to_numpy(), kind="stable")
+
+
+def _unit_rows(
+    table: pa.Table, people: pa.Array, index: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any]
+) -> pa.Table:
+    rows = table.take(pa.array(numbers))
+    codes = rows["identity"].to_numpy()
+    places = np.where(codes < 0, -1, index[codes] if len(index) else -1).astype(np.int32)
+    texts = people.take(pa.array(places, mask=places < 0))
+    at = _SPOOL_SCHEMA.get_field_index("identity")
+    rows = rows.set_column(at, PLAN_SCHEMA.field("identity"), texts)
     at = PLAN_SCHEMA.get_field_index("identity_index")
-    return rows.add_column(at, PLAN_SCHEMA.field(at), index)
+    return rows.add_column(at, PLAN_SCHEMA.field(at), pa.array(places))
 
 
 @contextmanager

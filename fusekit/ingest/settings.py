@@ -10,6 +10,8 @@ from fusekit.errors import UsageError
 if TYPE_CHECKING:
     from fusekit.models.registry import ResolvedModel
 
+Landmarks: TypeAlias = Literal["detect", "given"]
+Order: TypeAlias = Literal["random", "source"]
 Format: TypeAlias = Literal["jpg", "png", "raw"]
 FaceRule: TypeAlias = Literal["best", "all"]
 
@@ -30,6 +32,10 @@ class IngestSettings:
         min_score: Detector score under which a face is left out, 0 to 1.
         min_eye_distance: In source pixels; under it a face is left out.
         max_pixels: Pictures with more are not decoded.
+        landmarks: ``detect``: a detector finds each face; ``given``: the source's own five points
+            place it and nothing is detected.
+        order: ``random``: each unit is a random sample of the dataset; ``source``: units are runs
+            of items in the order of their offsets, for data that is read front to back.
     """
 
     unit_size: int = DEFAULT_UNIT_SIZE
@@ -40,6 +46,8 @@ class IngestSettings:
     min_score: float = 0.6
     min_eye_distance: float = 8.0
     max_pixels: int = 1 << 27
+    landmarks: Landmarks = "detect"
+    order: Order = "random"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -49,6 +57,10 @@ class IngestSettings:
             raise UsageError("--format", repr(self.format), "jpg, png or raw")
         if self.faces not in ("best", "all"):
             raise UsageError("--faces", repr(self.faces), "best or all")
+        if self.landmarks not in ("detect", "given"):
+            raise UsageError("--landmarks", repr(self.landmarks), "detect or given")
+        if self.order not in ("random", "source"):
+            raise UsageError("--order", repr(self.order), "random or source")
         if not 0 <= self.min_score <= 1:
             raise UsageError("--min-score", str(self.min_score), "0 to 1")
 

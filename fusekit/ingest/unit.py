@@ -58,7 +58,7 @@ class Job:
         kind: labeled, unlabeled or evaluation.
         crop_size: Width and height of the crops, in pixels.
         settings: All that changes the result.
-        detector: None where aligned crops pass through.
+        detector: None where aligned crops pass through, or landmarks are given.
     """
 
     store: str
@@ -138,6 +138,8 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
 
 
 def _read(reader: Reader, item: Item) -> bytes:
+    if item.reject is not None:
+        raise ItemError(item.reject, item.source, item.reject_detail or "")
     data = reader.read(item)
     if len(data) != item.size:  # else the plan's fingerprint would vouch for other data
         found = f"has {len(data)} bytes, {item.size} when it was listed"
@@ -154,7 +156,8 @@ def make_samples(
         data: The raw item.
         item: What the reader knows of it.
         job: What the run is.
-        detector: None passes an aligned crop through, bit for bit.
+        detector: None passes an aligned crop through, bit for bit, or aligns by the source's own
+            landmarks, as the settings say.
 
     Returns:
         Samples, left to right, and the faces that were left out. Without samples the first
@@ -163,9 +166,11 @@ def make_samples(
     Raises:
         ItemError: The bytes are no image that can be used.
     """
+    settings = job.settings
+    if settings.landmarks == "given":
+        return [_place_given(data, item, job)], []
     if detector is None:
         return [_pass_through(data, item, job)], []
-    settings = job.settings
     image = decode_image(data, item.source, settings.max_pixels)
     faces = detector.detect(image)
     usable, left_out = [], []
@@ -188,6 +193,28 @@ def make_samples(
         ]
         usable = [taken]
     return [_crop(image, faces, n, hint_iou, data, job) for n in usable], left_out
+
+
+def _place_given(data: bytes, item: Item, job: Job) -> Sample:
+    if item.landmarks is None:
+        raise ItemError("no_landmarks", item.source, "the source gives no landmarks for it")
+    landmarks = _rounded(np.array(item.landmarks))
+    points = np.array(landmarks).reshape(5, 2)
+    eyes = eye_distance(points)
+    if not eyes >= job.settings.min_eye_distance:  # also where a coordinate is no number
+        found = f"{eyes:.1f} px between the eyes, under {job.settings.min_eye_distance:g}"
+        raise ItemError("face_too_small", item.source, found)
+    image = decode_image(data, item.source, job.settings.max_pixels)
+    crop = align_face(image, points, job.crop_size[0])
+    form = job.settings.format or "jpg"
+    columns = {
+        "format": form, "width": crop.shape[1], "height": crop.shape[0], "det_score": None,
+        "bbox": None if item.bbox is None else _rounded(np.array(item.bbox)),
+        "landmarks": landmarks, "face_count": -1, "eye_distance": eyes,
+        "yaw": estimate_yaw(points), "hint_iou": None, **_measured(crop),
+        "jpeg_quality": jpeg_quality(data),
+    }  # fmt: skip
+    return Sample(encode_crop(crop, form, job.settings.jpeg_quality), 0, columns)
 
 
 def _pass_through(data: bytes, item: Item, job: Job) -> Sample:
@@ -286,7 +313,7 @@ def _manifest_row(row: dict[str, Any], data: bytes, sample: Sample, job: Job) ->
         "source_digest": digest16(data),
         "content_digest": digest16(sample.image),
         **{n: row[n] for n in ("identity", "identity_index", "source", "split")},
-        **{n: row[n] for n in ("media", "time_ms")},
+        **{n: row[n] for n in ("media", "time_ms", "frame", "video", "url")},
         **sample.columns,
     }
 
@@ -299,7 +326,8 @@ def _item(row: dict[str, Any]) -> Item:
     return Item(
         source=row["source"], size=row["size"], identity=row["identity"], split=row["split"],
         offset=row["offset"], bbox=row["bbox"], landmarks=row["landmarks"], media=row["media"],
-        time_ms=row["time_ms"],
+        time_ms=row["time_ms"], frame=row["frame"], video=row["video"], url=row["url"],
+        reject=row["reject"], reject_detail=row["reject_detail"],
     )  # fmt: skip
 
 

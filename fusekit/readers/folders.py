@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from contextlib import ExitStack, closing
+from typing import IO, TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import Field, StringConstraints
 
@@ -13,9 +14,9 @@ from fusekit.errors import SourceError
 from fusekit.readers.hints import HintTable
 from fusekit.readers.item import Item
 from fusekit.readers.layout import Layout, find_levels
-from fusekit.readers.names import NamesFormat, parse_names
+from fusekit.readers.names import NamesFormat, freebase_names, parse_names
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.walk import Tree
+from fusekit.readers.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.layout import Level
 
-Pattern: TypeAlias = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^*/\\]*\*?$")]
+Pattern: TypeAlias = Annotated[
+    str, StringConstraints(max_length=64, pattern=r"^[^*/\\|]*\*?(\|[^*/\\|]*\*?)*$")
+]
 _BOX_WIDTH, _LANDMARKS_WIDTH = 4, 10
+_MAX_NAMES = 1 << 28  # a name for each of a few million people
 
 
 class NamesTable(Options):
@@ -39,19 +43,25 @@ class FoldersOptions(Options):
     """How a dataset's identity folders are named and what stands beside them.
 
     Attributes:
-        identity: Pattern of their names: ``#`` is a digit, ``*`` at the end any text.
+        identity: Pattern of their names: ``#`` is a digit, ``#+`` one or more, ``*`` at the end
+            any text; ``|`` stands between several patterns.
         strip_prefix: Taken off a folder's name to give the identity.
         splits: Split to the folder names that it goes by, upper or lower case.
         wrappers: Names of folders that hold the dataset and are no identities.
         names: Table of display names; None: the release has none.
-        boxes: CSVs of face boxes, ``"identity/stem",x,y,width,height``; those found are used.
-        landmarks: CSVs of five points, ``"identity/stem",x1,y1,…,x5,y5``; the same.
+        spread: The release spreads the identities of one split over several folders or archives.
+        unwrap: A lone folder that holds folders only is no identity but holds them.
+        boxes: Tables of face boxes, ``"identity/stem",x,y,width,height``; those found are used.
+        landmarks: Tables of five points, ``"identity/stem",x1,y1,…,x5,y5`` or with tabs
+            ``path label x1 y1 … x5 y5``; the same.
     """
 
     identity: Pattern = "*"
     strip_prefix: Annotated[str, StringConstraints(max_length=64)] = ""
     splits: dict[str, tuple[str, ...]] = Field(default={}, max_length=16)
     wrappers: tuple[str, ...] = ()
+    spread: bool = False
+    unwrap: bool = False
     names: NamesTable | None = None
     boxes: tuple[InsidePath, ...] = ()
     landmarks: tuple[InsidePath, ...] = ()
@@ -72,35 +82,35 @@ class FoldersReader:
         self.form = form.name
         self._kind = kind
         self._layout = _layout(self._options)
-        if not raw.is_dir():
-            raise SourceError(raw, "is no folder", f"a folder of {self.looks_for}")
         self._ignored: Counter[str] = Counter()
-        self._tree = Tree(raw, self._ignored)
+        self._tree = open_tree(raw, self._ignored, self.looks_for)
+        self.front_to_back = self._tree.front_to_back
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether identity folders are found."""
         options, _ = read_options(FoldersOptions, form)
-        return raw.is_dir() and bool(find_levels(Tree(raw, Counter()), _layout(options)))
+        return is_tree(raw) and bool(find_levels(open_tree(raw, Counter()), _layout(options)))
 
     def items(self) -> Iterator[Item]:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
         self._ignored.clear()
         levels = self._levels()
         self._count_beside(levels)
-        boxes = self._hints(self._options.boxes, levels, _BOX_WIDTH)
-        landmarks = self._hints(self._options.landmarks, levels, _LANDMARKS_WIDTH)
         found = False
-        for level in levels:
-            for item in self._level_items(level, boxes, landmarks):
-                found = True
-                yield item
+        with ExitStack() as stack:
+            boxes = self._hints(stack, self._options.boxes, levels, _BOX_WIDTH)
+            landmarks = self._hints(stack, self._options.landmarks, levels, _LANDMARKS_WIDTH)
+            for level in levels:
+                for item in self._level_items(level, boxes, landmarks):
+                    found = True
+                    yield item
         if not found:
             raise SourceError(self._tree.root, "the identity folders hold no pictures")
 
     def read(self, item: Item) -> bytes:
         """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source)
+        return self._tree.read(item.source, item.offset, item.size)
 
     def names(self) -> Mapping[str, str]:
         """Give the names of identities; see :class:`fusekit.readers.item.Reader`."""
@@ -108,7 +118,11 @@ class FoldersReader:
         found = self._beside(table.files, self._levels()) if table else []
         if not table or not found:
             return {}
-        names, unread = parse_names(self._tree.read(found[0]), table.format)
+        with self._tree.open(found[0]) as file:
+            if table.format == "freebase":
+                names, unread = freebase_names(file)
+            else:
+                names, unread = parse_names(_read_names(file, found[0]), table.format)
         if unread:
             self._ignored[f"rows of {found[0]} that are no names"] = unread
         return names
@@ -118,11 +132,11 @@ class FoldersReader:
         return dict(self._ignored)
 
     def _levels(self) -> list[Level]:
-        levels = find_levels(Tree(self._tree.root, Counter()), self._layout)
+        levels = find_levels(open_tree(self._tree.root, Counter()), self._layout)
         if not levels:
             expected = "a folder for each identity"
             if not self._layout.is_free:
-                expected = f"folders named {self._layout.identity} ('#' is a digit)"
+                expected = f"folders named {self._layout.identity.replace('|', ' or ')} ('#' is a digit)"
             raise SourceError(self._tree.root, "no identity folders were found", expected)
         return levels
 
@@ -148,6 +162,7 @@ class FoldersReader:
                 yield Item(
                     source=file.source,
                     size=file.size,
+                    offset=file.offset,
                     identity=identity,
                     split=level.split,
                     bbox=(box[0], box[1], box[0] + box[2], box[1] + box[3]) if box else None,
@@ -165,8 +180,13 @@ class FoldersReader:
                 elif entry.source not in on_the_way | holders:
                     self._ignored["folders that are no identity"] += 1
 
-    def _hints(self, files: tuple[str, ...], levels: list[Level], width: int) -> list[HintTable]:
-        return [HintTable(self._tree.path(f), width) for f in self._beside(files, levels)]
+    def _hints(
+        self, stack: ExitStack, files: tuple[str, ...], levels: list[Level], width: int
+    ) -> list[HintTable]:
+        return [
+            stack.enter_context(closing(HintTable(self._tree, file, width, self._ignored)))
+            for file in self._beside(files, levels)
+        ]
 
     def _beside(self, files: tuple[str, ...], levels: list[Level]) -> list[str]:
         """Find files of the release beside its identity folders or in a folder above them."""
@@ -180,7 +200,14 @@ class FoldersReader:
 def _layout(options: FoldersOptions) -> Layout:
     splits = {name.lower(): split for split, names in options.splits.items() for name in names}
     wrappers = frozenset(name.lower() for name in options.wrappers)
-    return Layout(options.identity, splits, wrappers)
+    return Layout(options.identity, splits, wrappers, options.spread, options.unwrap)
+
+
+def _read_names(file: IO[bytes], source: str) -> bytes:
+    data = file.read(_MAX_NAMES + 1)
+    if len(data) > _MAX_NAMES:
+        raise SourceError(source, f"more than {_MAX_NAMES} bytes", "a table of names")
+    return data
 
 
 def _ancestors(folder: str) -> list[str]:

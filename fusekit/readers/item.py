@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from fusekit.cards.card import Form, Kind
 
@@ -22,11 +24,18 @@ class Item:
         size: Bytes that :meth:`Reader.read` gives for it.
         identity: The person as the dataset names them, NFC; None: unlabeled.
         split: The release's own part, such as ``train``; None: the release has none.
-        offset: Where it starts in its container, bytes; 0 for plain files.
+        offset: Where it starts in its container, in bytes or rows; 0 for plain files. Containers
+            that can only be read front to back are read by ascending offset.
         bbox: The release's own box (x0, y0, x1, y1), source pixels; None: it gives none.
         landmarks: The release's own five points, x and y in turn, source pixels; None: none.
         media: ``still`` or ``video``.
-        time_ms: Position of a video frame; None: a still.
+        time_ms: Position of a video frame; None: a still, or not known.
+        frame: Number of a video frame as the release counts; None likewise.
+        video: The video that a frame is from, unique in the dataset; None: a still.
+        url: Where it was fetched from; None: not known.
+        reject: Why it is a reject already, one of :data:`fusekit.schema.REJECT_REASONS`: named by
+            a list but missing, say. It is never read then. None: it is read.
+        reject_detail: What was found, one line, where ``reject`` is given.
     """
 
     source: str
@@ -38,6 +47,11 @@ class Item:
     landmarks: tuple[float, ...] | None = None
     media: str = "still"
     time_ms: int | None = None
+    frame: int | None = None
+    video: str | None = None
+    url: str | None = None
+    reject: str | None = None
+    reject_detail: str | None = None
 
 
 class Reader(Protocol):
@@ -48,11 +62,14 @@ class Reader(Protocol):
         form_spec: The same in full, with the reader's options complete.
         numeric_identities: Identities are integers as text and are numbered by their value;
             otherwise by the order of their bytes.
+        front_to_back: Reading in any other order than by ascending offset is slow, as in a
+            compressed tar, a Parquet file or a video: units are runs of items then.
     """
 
     form: str
     form_spec: Form
     numeric_identities: bool
+    front_to_back: bool
 
     def items(self) -> Iterator[Item]:
         """List the items in an order that depends on the raw data only.
@@ -84,6 +101,34 @@ class Reader(Protocol):
 
     def ignored(self) -> Mapping[str, int]:
         """Say what :meth:`items` passed over, and how many of each; complete when it has ended."""
+        ...
+
+
+@runtime_checkable
+class EvaluationReader(Reader, Protocol):
+    """Reads an evaluation set: images, and the protocol that says how they are compared."""
+
+    def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
+        """Give the protocol's tables; called after :meth:`items` has ended.
+
+        Returns:
+            Some of ``pairs`` (:data:`fusekit.schema.PLAN_PAIRS_SCHEMA`), ``templates``
+            (:data:`fusekit.schema.PLAN_TEMPLATES_SCHEMA`), ``template_pairs`` and ``searches``
+            (schemas of the same name), as record batches in the protocol's own order. Sources
+            are those of items; one that is none is a missing image.
+
+        Raises:
+            SourceError: A protocol's file is damaged.
+        """
+        ...
+
+
+@runtime_checkable
+class RemarkingReader(Reader, Protocol):
+    """Reads raw data that a user should be told something of, beyond counts."""
+
+    def remarks(self) -> Sequence[str]:
+        """Give plain sentences; called after :meth:`items` has ended."""
         ...
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
+from fusekit.readers.archives import archive_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusekit.readers.walk import Entry, Tree
+    from fusekit.readers.tree import Tree
+    from fusekit.readers.walk import Entry
 
 _MAX_DEPTH: Final = 4
 _MAX_WRAPPERS: Final = 64  # more unknown folders than this are no way to the identities
+_MAX_SPREAD: Final = 4096  # the same, where a release is known to spread them
 
 
 @dataclass(frozen=True)
@@ -29,28 +34,29 @@ class Layout:
     """How a dataset's folders are named.
 
     Attributes:
-        identity: Pattern of identity folders: ``#`` is a digit, ``*`` at the end any text.
+        identity: Pattern of identity folders: ``#`` is a digit, ``#+`` one or more, ``*`` at the
+            end any text, and ``|`` stands between several patterns.
         splits: Folder name in lower case to the split that it stands for.
         wrappers: Folder names in lower case that stand between the root and the identities.
+        spread: One split's identities are spread over several folders.
+        unwrap: A lone folder that holds folders only is no identity; in archives it never is.
     """
 
     identity: str
     splits: Mapping[str, str]
     wrappers: frozenset[str]
+    spread: bool = False
+    unwrap: bool = False
 
     def is_identity(self, name: str) -> bool:
         """Say whether a folder's name is an identity's.
 
         Example:
-            >>> layout = Layout("n######", {}, frozenset())
-            >>> layout.is_identity("n000001"), layout.is_identity("meta")
-            (True, False)
+            >>> layout = Layout("n######|id_#+", {}, frozenset())
+            >>> [layout.is_identity(name) for name in ("n000001", "id_7", "meta", "n0000012")]
+            [True, True, False, False]
         """
-        stem = self.identity.removesuffix("*")
-        longer = len(name) > len(stem) if stem != self.identity else len(name) == len(stem)
-        return longer and all(
-            c in "0123456789" if p == "#" else c == p for p, c in zip(stem, name, strict=False)
-        )
+        return _compiled(self.identity).fullmatch(name) is not None
 
     @property
     def is_free(self) -> bool:
@@ -74,16 +80,36 @@ def find_levels(tree: Tree, layout: Layout) -> list[Level]:
     """
     search = _free_levels if layout.is_free else _named_levels
     levels = search(tree, layout, "", None, _MAX_DEPTH)
-    splits = [level.split for level in levels]
-    twice = [level.folder for level in levels if splits.count(level.split) > 1]
-    if len(levels) > 1 and None in splits:
-        twice = [level.folder for level in levels]
+    levels.sort(key=lambda level: f"{level.folder}/".encode())
+    twice = _twice(levels)
+    if layout.spread and twice:
+        twice = _same_people(tree, layout, levels)
     if twice:
         raise SourceError(
             tree.root, f"both {twice[0]!r} and {twice[-1]!r} hold identity folders", "one of them",
             "give the folder of one with --from",
         )  # fmt: skip
-    return sorted(levels, key=lambda level: f"{level.folder}/".encode())
+    return levels
+
+
+def _twice(levels: list[Level]) -> list[str]:
+    """Give folders that look like the same part of the dataset, if there are any."""
+    splits = [level.split for level in levels]
+    if len(levels) > 1 and None in splits:
+        return [level.folder for level in levels]
+    return [level.folder for level in levels if splits.count(level.split) > 1]
+
+
+def _same_people(tree: Tree, layout: Layout, levels: list[Level]) -> list[str]:
+    """Give two folders that begin with the same person: a copy, and no other part."""
+    seen: dict[str, str] = {}
+    for level in levels:
+        people = (e.name for e in _folders(tree, level.folder) if layout.is_identity(e.name))
+        first = next(people, "")
+        if first in seen:
+            return [seen[first], level.folder]
+        seen[first] = level.folder
+    return []
 
 
 def _named_levels(
@@ -92,11 +118,11 @@ def _named_levels(
     folders = _folders(tree, folder)
     if any(layout.is_identity(entry.name) for entry in folders):
         return [Level(folder, split)]
-    if depth == 0 or len(folders) > _MAX_WRAPPERS:
+    if depth == 0 or len(folders) > (_MAX_SPREAD if layout.spread else _MAX_WRAPPERS):
         return []
     found = []
     for entry in folders:
-        inner = layout.splits.get(entry.name.lower(), split)
+        inner = layout.splits.get(_plain(entry.name), split)
         found += _named_levels(tree, layout, entry.source, inner, depth - 1)
     return found
 
@@ -105,11 +131,12 @@ def _free_levels(
     tree: Tree, layout: Layout, folder: str, split: str | None, depth: int
 ) -> list[Level]:
     folders = _folders(tree, folder)
-    known = [
-        e for e in folders if e.name.lower() in layout.splits or e.name.lower() in layout.wrappers
-    ]
+    if depth and _wraps(tree, layout, folder, folders):
+        inner = layout.splits.get(_plain(folders[0].name), split)
+        return _free_levels(tree, layout, folders[0].source, inner, depth - 1)
     if depth == 0 or split is not None:
         return [Level(folder, split)] if folders else []
+    known = [entry for entry in folders if _is_known(entry, layout)]
     if known:
         if len(known) < len(folders):
             other = next(e for e in folders if e not in known)
@@ -120,7 +147,7 @@ def _free_levels(
             )  # fmt: skip
         found = []
         for entry in known:
-            inner = layout.splits.get(entry.name.lower(), split)
+            inner = layout.splits.get(_plain(entry.name), split)
             found += _free_levels(tree, layout, entry.source, inner, depth - 1)
         return found
     if layout.splits and len(folders) == 1:
@@ -131,5 +158,37 @@ def _free_levels(
     return [Level(folder, split)] if folders else []
 
 
+def _is_known(entry: Entry, layout: Layout) -> bool:
+    name = _plain(entry.name)
+    return name in layout.splits or name in layout.wrappers or bool(archive_suffix(entry.name))
+
+
+def _wraps(tree: Tree, layout: Layout, folder: str, folders: list[Entry]) -> bool:
+    """Say whether a lone folder is but a wrapper: --from can't name a folder in an archive."""
+    in_archive = tree.root.is_file() or any(map(archive_suffix, folder.split("/")))
+    if len(folders) != 1 or not (layout.unwrap or in_archive):
+        return False
+    below = list(tree.entries(folders[0].source))
+    return any(entry.is_folder for entry in below) and all(
+        entry.is_folder or not _looks_like_picture(entry.name) for entry in below
+    )
+
+
+def _looks_like_picture(name: str) -> bool:
+    return name.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"))
+
+
+def _plain(name: str) -> str:
+    """Give a name as splits and wrappers are compared: an archive's is that of its folder."""
+    return name.removesuffix(archive_suffix(name)).lower()
+
+
 def _folders(tree: Tree, folder: str) -> list[Entry]:
     return [entry for entry in tree.entries(folder) if entry.is_folder]
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    one = {"#+": "[0-9]++", "#": "[0-9]", "*": ".+", "|": "|"}
+    parts = re.findall(r"#\+|.", pattern, re.DOTALL)
+    return re.compile("".join(one.get(part, re.escape(part)) for part in parts), re.DOTALL)

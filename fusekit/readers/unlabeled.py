@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.walk import Tree
+from fusekit.readers.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,15 +26,14 @@ class UnlabeledReader:
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - no identity in any kind
         _, self.form_spec = read_options(Options, form)
         self.form = form.name
-        if not raw.is_dir():
-            raise SourceError(raw, "is no folder", "a folder of pictures")
         self._ignored: Counter[str] = Counter()
-        self._tree = Tree(raw, self._ignored)
+        self._tree = open_tree(raw, self._ignored)
+        self.front_to_back = self._tree.front_to_back
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - any folder fits
         """Say whether it is a folder."""
-        return raw.is_dir()
+        return is_tree(raw)
 
     def items(self) -> Iterator[Item]:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
@@ -42,13 +41,13 @@ class UnlabeledReader:
         found = False
         for file in self._tree.files():
             found = True
-            yield Item(file.source, file.size, None)
+            yield Item(file.source, file.size, None, offset=file.offset)
         if not found:
             raise SourceError(self._tree.root, "holds no pictures", "pictures, in folders or not")
 
     def read(self, item: Item) -> bytes:
         """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source)
+        return self._tree.read(item.source, item.offset, item.size)
 
     def names(self) -> Mapping[str, str]:
         """Give no names: nobody is named."""

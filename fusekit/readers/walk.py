@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from fusekit.errors import ItemError, SourceError
 
@@ -36,21 +36,64 @@ class Entry:
         source: Its path from the raw folder, ``/`` between the parts.
         is_folder: It is a folder.
         size: Bytes of a file; 0 for a folder.
+        offset: Where its bytes start in an archive; 0 for plain files and folders.
     """
 
     name: str
     source: str
     is_folder: bool
     size: int
+    offset: int = 0
 
 
-class Tree:
-    """A raw folder that is only ever read inside its borders.
+class Listed(Protocol):
+    """What can list one folder and counts what it passes over."""
+
+    ignored: Counter[str]
+
+    def entries(self, folder: str = "") -> Iterator[Entry]:
+        """List one folder."""
+        ...
+
+
+def files_below(tree: Listed, folder: str) -> Iterator[Entry]:
+    """List the files in a folder and below that may be pictures, in bytewise order.
+
+    Lists and metadata are told by their suffix, and counted; every other file counts as a
+    picture until its bytes say otherwise.
+    """
+    listings = [tree.entries(folder)]  # no recursion: a tree may be a thousand folders deep
+    while listings:
+        entry = next(listings[-1], None)
+        if entry is None:
+            listings.pop()
+        elif entry.is_folder:
+            listings.append(tree.entries(entry.source))
+        elif os.path.splitext(entry.name)[1].lower() in LIST_SUFFIXES:  # noqa: PTH122 - fast
+            tree.ignored["lists and metadata (by suffix)"] += 1
+        else:
+            yield entry
+
+
+def is_desktop_file(name: str) -> bool:
+    """Say whether a file or folder is what desktops leave behind.
+
+    Example:
+        >>> is_desktop_file("Thumbs.db"), is_desktop_file("._1.jpg"), is_desktop_file("1.jpg")
+        (True, True, False)
+    """
+    return name.lower() in JUNK or name.startswith("._")
+
+
+class FolderTree:
+    """A raw folder that is only ever read inside its borders; see :class:`fusekit.readers.tree.Tree`.
 
     Args:
         root: The folder, resolved.
         ignored: Gets a count for everything that is passed over.
     """
+
+    front_to_back = False
 
     def __init__(self, root: Path, ignored: Counter[str]) -> None:
         self.root = root
@@ -88,25 +131,16 @@ class Tree:
             yield Entry(name, source, is_folder, size)
 
     def files(self, folder: str = "") -> Iterator[Entry]:
-        """List the files in a folder and below that may be pictures, in bytewise order.
+        """List the files in a folder and below that may be pictures; see :func:`files_below`."""
+        return files_below(self, folder)
 
-        Lists and metadata are told by their suffix, and counted; every other file counts as a
-        picture until its bytes say otherwise.
-        """
-        listings = [self.entries(folder)]  # no recursion: a tree may be a thousand folders deep
-        while listings:
-            entry = next(listings[-1], None)
-            if entry is None:
-                listings.pop()
-            elif entry.is_folder:
-                listings.append(self.entries(entry.source))
-            elif os.path.splitext(entry.name)[1].lower() in LIST_SUFFIXES:  # noqa: PTH122 - fast
-                self.ignored["lists and metadata (by suffix)"] += 1
-            else:
-                yield entry
-
-    def read(self, source: str) -> bytes:
+    def read(self, source: str, offset: int = 0, size: int = 0) -> bytes:  # noqa: ARG002 - for archives
         """Read a file of the tree.
+
+        Args:
+            source: Its path from the raw folder.
+            offset: As its entry says; it matters in archives only.
+            size: The same.
 
         Raises:
             ItemError: It is not there, can't be read, is no picture by its size, or lies outside
@@ -128,6 +162,18 @@ class Tree:
                 ) from None  # fmt: skip
             raise ItemError("unreadable", source, reason.strerror or "can't be read") from None
 
+    def open(self, source: str) -> IO[bytes]:
+        """Open a list or a table of the release; the file can seek.
+
+        Raises:
+            SourceError: It can't be opened.
+        """
+        try:
+            return open(self.path(source), "rb")  # noqa: PTH123, SIM115 - the caller closes it
+        except OSError as reason:
+            why = reason.strerror or "can't be read"
+            raise SourceError(self.root / source, f"can't be opened ({why})") from None
+
     def path(self, source: str) -> str:
         """Give the real path of something in the tree, whether or not it is there.
 
@@ -148,9 +194,8 @@ class Tree:
 
     def _kind(self, entry: os.DirEntry[str]) -> str | None:
         """Give "file" or "folder"; None, counted, for what is passed over."""
-        name = entry.name.lower()
         reason = None
-        if name in JUNK or name.startswith("._"):
+        if is_desktop_file(entry.name):
             reason = "desktop files"
         elif not _is_utf8(entry.name):
             reason = "names that are no UTF-8"
@@ -159,7 +204,7 @@ class Tree:
         elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - fast
             reason = "links that lead nowhere"  # also to themselves, where is_dir() would raise
         elif entry.is_dir():
-            if not (entry.is_symlink() or name.startswith(".")):
+            if not (entry.is_symlink() or entry.name.startswith(".")):
                 return "folder"
             reason = "links to folders" if entry.is_symlink() else "hidden folders"
         elif entry.is_file():

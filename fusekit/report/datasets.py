@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fusekit.cards.card import list_cards
-from fusekit.readers.registry import reader_names
 from fusekit.store import layout
 from fusekit.store.datasets import open_dataset
 from fusekit.store.layout import open_store
@@ -53,23 +52,21 @@ class KnownDataset:
     """A dataset that fusekit has a card for.
 
     Attributes:
-        dataset: The card's name.
-        dataset_index: The card's; None: the store gives one.
+        name: The card's.
         kind: labeled, unlabeled or evaluation.
+        dataset_index: The card's; None: the store gives one.
         identities: Published number of people; None: not published.
         images: Published number of images; None: not published.
-        forms: The forms that can be ingested today.
-        later: Forms whose reader arrives with a later release.
+        forms: The forms that it is found in, in the order they are tried.
         terms: What its makers allow.
     """
 
-    dataset: str
-    dataset_index: int | None
+    name: str
     kind: str
+    dataset_index: int | None
     identities: int | None
     images: int | None
     forms: tuple[str, ...]
-    later: tuple[str, ...]
     terms: str
 
     def as_json(self) -> dict[str, Any]:
@@ -96,23 +93,18 @@ def list_known() -> list[KnownDataset]:
     Raises:
         CardError: The cards are not installed.
     """
-    readable = reader_names()
-    known = []
-    for card in list_cards():
-        forms = card.resolved()
-        known.append(
-            KnownDataset(
-                dataset=card.name,
-                dataset_index=card.index,
-                kind=card.kind,
-                identities=card.identities,
-                images=card.images,
-                forms=tuple(form.name for form in forms if form.reader in readable),
-                later=tuple(form.name for form in forms if form.reader not in readable),
-                terms=card.terms,
-            )
+    return [
+        KnownDataset(
+            name=card.name,
+            kind=card.kind,
+            dataset_index=card.index,
+            identities=card.identities,
+            images=card.images,
+            forms=tuple(form.name for form in card.resolved()),
+            terms=card.terms,
         )
-    return known
+        for card in list_cards()
+    ]
 
 
 def units_done(storage: Storage, name: str) -> int:

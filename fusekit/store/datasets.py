@@ -13,6 +13,7 @@ from fusekit.schema import MANIFEST_SCHEMA, REJECTS_SCHEMA
 from fusekit.shipped import shipped
 from fusekit.store import layout
 from fusekit.store.commit import UnitRecord, read_record
+from fusekit.store.protocol import resolve_protocol
 from fusekit.store.sums import write_sums
 from fusekit.store.tables import count_rows, group_parts, join_tables
 
@@ -51,6 +52,9 @@ class DatasetInfo:
         versions: Library versions, where faces were detected.
         plan: Fingerprint of the plan.
         form: The form of the raw data that was read.
+        protocol: An evaluation set's tables, each with its number of rows; empty for others.
+        colours: How red and blue lie in aligned crops (:mod:`fusekit.ingest.colours`); None where
+            crops were cut here.
         sums: sha256 of the file with the digests of all others.
     """
 
@@ -75,6 +79,8 @@ class DatasetInfo:
     versions: dict[str, str]
     plan: str
     form: str
+    protocol: dict[str, int]
+    colours: dict[str, Any] | None
     sums: str
 
 
@@ -155,6 +161,7 @@ def finish_dataset(
     settings: dict[str, Any],
     versions: dict[str, str],
     ignored: dict[str, int],
+    colours: dict[str, Any] | None = None,
 ) -> DatasetInfo:
     """Compact the manifests and write ``dataset.json``: from now on the dataset is finished.
 
@@ -173,6 +180,7 @@ def finish_dataset(
         settings: The settings as used.
         versions: Library versions.
         ignored: What the reader passed over.
+        colours: Of the check of red and blue; None: not made.
 
     Raises:
         StoreError: A unit is not done.
@@ -199,6 +207,7 @@ def finish_dataset(
         identities=identities, faces_left_out=sum(r.faces_left_out for r in done),
         rejects=dict(sorted(rejects.items())), ignored=ignored, files=files, card=card,
         settings=settings, versions=versions, plan=plan, form=form,
+        protocol=resolve_protocol(storage, name, files), colours=colours,
         sums=_write_sums(storage, name, done),
     )  # fmt: skip
     about = {"format_version": layout.FORMAT_VERSION, **asdict(info)}
@@ -214,7 +223,8 @@ def _write_sums(storage: Storage, name: str, done: list[UnitRecord]) -> str:
         for inner in ("plan", "manifest", "rejects")
         for file in storage.names(f"{folder}/{inner}")
     ]
-    compacted = [n for n in storage.names(folder) if n.startswith(("samples-", "rejects-"))]
+    wanted = ("samples-", "rejects-", "pairs", "templates")
+    compacted = [n for n in storage.names(folder) if n.startswith(wanted)]
     # The units' records hold the shards' digests already, and shards are large.
     shards = {
         f"shards/{layout.shard_file(name, r.unit)}": r.shard_sha256 for r in done if r.samples

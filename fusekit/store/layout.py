@@ -13,7 +13,7 @@ from fusekit.errors import StoreError, UsageError
 from fusekit.fingerprint import canonical_json
 from fusekit.storage import Storage, open_storage
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 DEFAULT_STORE: Final = "fusekit-store"
 STORE_VARIABLE: Final = "FUSEKIT_STORE"
 FIRST_FREE_INDEX: Final = 1000
@@ -46,11 +46,17 @@ def open_store(store: str | os.PathLike[str] | None, *, create: bool = False) ->
     try:
         version = json.loads(storage.read("store.json"))["format_version"]
     except (ValueError, KeyError, TypeError):
-        raise StoreError(where, "store.json is damaged", '{"format_version": 1}') from None
+        expected = f'{{"format_version": {FORMAT_VERSION}}}'
+        raise StoreError(where, "store.json is damaged", expected) from None
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise StoreError(
             where, f"has store format {version}", f"at most {FORMAT_VERSION}", "update fusekit"
         )
+    if version < FORMAT_VERSION:
+        raise StoreError(
+            where, f"has store format {version}", f"{FORMAT_VERSION}",
+            "it was made by an older fusekit; ingest into a new store",
+        )  # fmt: skip
     return storage
 
 
@@ -133,6 +139,16 @@ def samples(name: str, number: int) -> str:
 def rejects(name: str, number: int) -> str:
     """Name one compacted table of rejects."""
     return f"datasets/{name}/rejects-{number:06d}.parquet"
+
+
+def protocol_plan(name: str, table: str) -> str:
+    """Name a table of an evaluation set's protocol as its release has it."""
+    return f"datasets/{name}/plan/{table}.parquet"
+
+
+def protocol(name: str, table: str) -> str:
+    """Name the same table with the keys of its samples: ``pairs`` or ``templates``."""
+    return f"datasets/{name}/{table}.parquet"
 
 
 def dataset_json(name: str) -> str:

@@ -19,11 +19,16 @@ from fusekit.schema import (
     IDENTITIES,
     MANIFEST,
     MIXTURE_ROWS,
+    PAIRS,
     REJECTS,
+    SEARCHES,
+    TEMPLATE_PAIRS,
+    TEMPLATES,
     Column,
 )
 from fusekit.store import layout
 from fusekit.store.datasets import list_datasets
+from fusekit.store.protocol import KEYED
 from fusekit.store.session import literal, scan
 
 if TYPE_CHECKING:
@@ -70,6 +75,8 @@ _MIXTURES: Final = (
     Column("fingerprint", pa.string(), "changes with any row or label"),
 )
 
+_PAIRS: Final = {column.name: column for column in (_DATASET[0], *PAIRS)}
+
 VIEWS: Final[dict[str, tuple[Column, ...]]] = {
     "samples": MANIFEST,
     "identities": (*_DATASET, *IDENTITIES),
@@ -79,10 +86,20 @@ VIEWS: Final[dict[str, tuple[Column, ...]]] = {
     "mixture_labeled": (*_MIXTURE, *MIXTURE_ROWS),
     "mixture_unlabeled": (*_MIXTURE, *MIXTURE_ROWS),
     "classes": (*_MIXTURE, *CLASSES),
+    "pairs": tuple(_PAIRS[name] for name in ("dataset", "fold", "key_a", "key_b", "same")),
+    "protocol_pairs": (_DATASET[0], *PAIRS),
+    "templates": (_DATASET[0], *TEMPLATES),
+    "template_pairs": (_DATASET[0], *TEMPLATE_PAIRS),
+    "searches": (_DATASET[0], *SEARCHES),
 }
+#: View to the table of a dataset's protocol.
+_PROTOCOL: Final = {
+    "protocol_pairs": "pairs", "templates": "templates", "template_pairs": "template_pairs",
+    "searches": "searches",
+}  # fmt: skip
 SQL_TYPES: Final = {
     pa.string(): "VARCHAR", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.binary(16): "BLOB",
+    pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN", pa.float32(): "FLOAT", pa.binary(16): "BLOB",
     pa.list_(pa.float32(), 4): "FLOAT[]", pa.list_(pa.float32(), 10): "FLOAT[]",
 }  # fmt: skip
 
@@ -132,6 +149,13 @@ def find_tables(storage: Storage) -> StoreTables:
             if (files := _rejects(storage, info))
         ],
     }
+    for view, table in _PROTOCOL.items():
+        name_of = layout.protocol if table in KEYED else layout.protocol_plan
+        parts[view] = [
+            _part(storage, (info.name,), [name_of(info.name, table)])
+            for info in infos
+            if table in info.protocol
+        ]
     for view in ("mixture_labeled", "mixture_unlabeled", "classes"):
         stem = view.removeprefix("mixture_")
         parts[view] = [
@@ -151,6 +175,8 @@ def make_views(connection: duckdb.DuckDBPyConnection, tables: StoreTables) -> No
         if view in tables.rows:
             _make_table(connection, view, columns, tables.rows[view])
             continue
+        if view not in tables.parts:
+            continue  # of other views' rows, in views.sql
         selects = [_select(columns, part) for part in tables.parts[view]] or [_nothing(columns)]
         # Every name is of VIEWS or the schema, every value went through literal().
         connection.execute(f"CREATE VIEW store.{view} AS {' UNION ALL '.join(selects)}")

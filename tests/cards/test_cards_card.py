@@ -4,12 +4,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.every_form import CASES
 
-from fusekit.cards.card import Card, CardForm, card_as_used, list_cards, load_card
+from fusekit.cards.card import (
+    CROP_SIZES,
+    Card,
+    CardForm,
+    card_as_used,
+    list_cards,
+    load_card,
+)
 from fusekit.errors import CardError
 from fusekit.fingerprint import canonical_json
-from fusekit.readers.registry import open_reader, reader_names
+from fusekit.readers.registry import open_reader
 
+KINDS = ("labeled", "unlabeled", "evaluation")
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 TRAINING = [
     "14-celebrity", "asian-celeb", "casia-webface", "celeba", "deepglint",
@@ -48,30 +57,31 @@ def test_the_ten_training_sets_have_the_indexes_0_to_9():
     assert all(card.kind == "labeled" for card in cards[:10])
 
 
-def test_evaluation_sets_and_generic_cards_are_of_their_kind():
-    kinds = {card.name: card.kind for card in list_cards()[10:]}
-    assert kinds == {
-        "lfw": "evaluation", "cfp-fp": "evaluation", "agedb-30": "evaluation",
-        "folders": "labeled", "recordio": "labeled", "unlabeled": "unlabeled",
+def test_evaluation_sets_and_crawls_are_of_their_kind():
+    names = {kind: {c.name for c in list_cards() if c.kind == kind} for kind in KINDS}
+    assert names["evaluation"] == {
+        "agedb-30", "calfw", "cfp-ff", "cfp-fp", "cplfw", "ijb-b", "ijb-c", "iqiyi-vid", "lfw",
+        "rfw", "trillion-pairs", "vgg2-fp",
     }  # fmt: skip
+    assert {"unlabeled", "img2dataset", "megaface"} <= names["unlabeled"]
+    generic = {"csv", "folders", "frames", "jsonl", "lmdb", "parquet", "recordio", "tar", "video"}
+    assert generic | {"webdataset", "zip"} <= names["labeled"]
 
 
-def test_every_pack_form_passes_through_and_folders_are_detected():
+def test_packs_and_verification_pickles_pass_through():
     for card in list_cards():
         for form in card.resolved():
-            if form.reader in reader_names():
-                assert form.aligned == (form.reader == "recordio")
-                assert (form.template, form.crop_size) == ("arcface-112", (112, 112))
+            assert form.crop_size == CROP_SIZES[form.template]
+            if form.reader in ("recordio", "pair-bin"):
+                assert form.aligned, (card.name, form.name)
 
 
-@pytest.mark.parametrize("name", [card.name for card in list_cards()])
-def test_every_card_s_options_are_those_of_its_readers(name, tmp_path):
-    (tmp_path / "train.rec").write_bytes(b"")
-    for form in load_card(name).resolved():
-        if form.reader in reader_names():
-            reader = open_reader(load_card(name), tmp_path, form.name)
-            assert reader.form == form.name
-            assert set(form.options) <= set(reader.form_spec.options)
+@pytest.mark.parametrize(("name", "form"), sorted(CASES), ids=lambda each: each)
+def test_a_form_s_options_are_those_of_its_reader(name, form, tmp_path):
+    card = load_card(name)
+    reader = open_reader(card, CASES[name, form].build(tmp_path), form)
+    assert reader.form == form
+    assert set(card.form(form).options) <= set(reader.form_spec.options)
 
 
 def test_the_published_overlaps_name_identities_as_the_folders_do():

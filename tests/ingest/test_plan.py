@@ -32,7 +32,10 @@ def people(*names):
 
 def planned(storage, spool, items, settings=None, numeric=False, names=None):
     listing = list_items(FakeReader(items, numeric), spool, "raw")
-    inputs = {"dataset": "pins", "settings": settings or {"unit_size": 4, "seed": 0}}
+    inputs = {
+        "dataset": "pins",
+        "settings": {"order": "random"} | (settings or {"unit_size": 4, "seed": 0}),
+    }
     return fix_plan(storage, "pins", inputs, listing, names or {})
 
 
@@ -48,6 +51,19 @@ def test_units_are_a_partition_of_the_items(items, unit_size, seed):
     assert sorted(i for unit in units for i in unit.tolist()) == list(range(items))
     assert {len(unit) for unit in units[:-1]} <= {unit_size}
     assert all((unit[1:] > unit[:-1]).all() for unit in units), "file order inside a unit"
+
+
+def test_units_of_data_read_front_to_back_are_runs_by_offset(storage, tmp_path):
+    items = [
+        Item(f"{n}.jpg", 1, "a", offset=offset) for n, offset in enumerate([50, 20, 40, 10, 30])
+    ]
+    settings = {"unit_size": 2, "seed": 0, "order": "source"}
+    planned(storage, tmp_path / "spool", items, settings)
+    offsets = [
+        read_table(storage, layout.plan_part("pins", unit), PLAN_SCHEMA)["offset"].to_pylist()
+        for unit in range(3)
+    ]
+    assert offsets == [[10, 20], [30, 40], [50]]
 
 
 def test_a_shard_is_a_random_sample_of_its_dataset():

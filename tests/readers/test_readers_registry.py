@@ -1,53 +1,24 @@
 import re
 
 import pytest
-from support.raw import pins_tree, record_pack, write_files, write_pictures
+from support.raw import pins_tree, record_pack, write_pictures
 
 from fusekit.cards.card import Card, CardForm, card_as_used, list_cards, load_card
 from fusekit.errors import CardError, SourceError
 from fusekit.fingerprint import canonical_json
-from fusekit.readers.registry import open_reader, reader_names
+from fusekit.readers.registry import open_reader, reader_names, reader_type
 
 
-def test_the_readers_of_this_release():
-    assert reader_names() == ["folders", "recordio", "unlabeled"]
+def test_every_reader_that_is_named_is_there():
+    for name in reader_names():
+        reader = reader_type(name)
+        assert reader.looks_for
+        assert callable(reader.fits)
 
 
-LATER = [
-    (card.name, form.name, form.reader)
-    for card in list_cards()
-    for form in card.resolved()
-    if form.reader not in reader_names()
-]
-
-
-@pytest.mark.parametrize(("name", "form", "reader"), LATER)
-def test_a_reader_that_is_not_there_yet_is_one_line(tmp_path, name, form, reader):
-    with pytest.raises(SourceError) as caught:
-        open_reader(load_card(name), tmp_path, form)
-    assert str(caught.value) == f"{name}: the reader '{reader}' arrives with a later release"
-
-
-@pytest.mark.parametrize("name", ["lfw", "cfp-fp", "agedb-30"])
-def test_evaluation_sets_say_that_their_readers_arrive_later(tmp_path, name):
-    with pytest.raises(SourceError, match=f"^{name}: the readers .* arrive with a later release$"):
-        open_reader(load_card(name), tmp_path / "nowhere")
-
-
-def test_ms1m_s_tsv_says_what_can_be_read_until_then(tmp_path):
-    write_files(tmp_path, {"FaceImageCroppedWithAlignment.tsv": "m.01\t0\n"})
-    with pytest.raises(SourceError) as caught:
-        open_reader(load_card("ms1m"), tmp_path)
-    assert str(caught.value) == (
-        f"ms1m: the reader 'tsv' arrives with a later release; {tmp_path} holds nothing that can "
-        "be read now (recordio: a pack (*.rec) or folders: identity folders)"
-    )
-
-
-def test_ms1m_is_read_as_a_pack_or_as_folders_today(tmp_path):
-    assert open_reader(load_card("ms1m"), record_pack(tmp_path / "pack")).form == "recordio"
-    write_pictures(tmp_path / "folders", "m.0107_f/10-FaceId-0.jpg")
-    assert open_reader(load_card("ms1m"), tmp_path / "folders").form == "folders"
+def test_every_reader_is_in_a_card():
+    used = {form.reader for card in list_cards() for form in card.resolved()}
+    assert used == set(reader_names())
 
 
 def test_a_pack_comes_before_folders_and_the_form_overrules(tmp_path):
@@ -59,7 +30,7 @@ def test_a_pack_comes_before_folders_and_the_form_overrules(tmp_path):
 
 
 def test_raw_data_of_no_form_says_what_was_looked_for(tmp_path):
-    message = f"{tmp_path}: holds no form of pinsface; expected recordio: a pack (*.rec) or folders"
+    message = f"{tmp_path}: holds no form of pinsface; expected recordio: a pack (*.rec); folders"
     with pytest.raises(SourceError, match=re.escape(message)):
         open_reader(load_card("pinsface"), tmp_path)
 

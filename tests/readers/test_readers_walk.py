@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusekit.readers.walk import Tree
+from fusekit.readers.walk import FolderTree
 
 part = st.text("ab .-_é0", min_size=1, max_size=3).filter(lambda name: name.strip(". ") != "")
 paths = st.lists(st.lists(part, min_size=1, max_size=3).map("/".join), max_size=8)
@@ -27,7 +27,7 @@ def test_files_come_in_the_bytewise_order_of_their_paths_and_none_is_lost(names)
                 continue  # a folder stands where the file would, or the other way round
             made.add(name)
         ignored = Counter()
-        tree = Tree(Path(folder).resolve(), ignored)
+        tree = FolderTree(Path(folder).resolve(), ignored)
         files = list(tree.files())
         sources = [file.source for file in files]
         assert sources == sorted(sources, key=str.encode)
@@ -45,7 +45,7 @@ def test_a_tree_may_be_deeper_than_python_recurses(tmp_path):
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack()) + 100)  # so that the tree need not be a nuisance
     try:
-        files = list(Tree(tmp_path, Counter()).files())
+        files = list(FolderTree(tmp_path, Counter()).files())
     finally:
         sys.setrecursionlimit(before)
     assert [file.source for file in files] == [deep + "x.jpg"]

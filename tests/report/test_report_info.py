@@ -50,8 +50,8 @@ def test_an_unfinished_dataset_is_listed_with_its_units(store):
     assert (facts["units done"], facts["units planned"]) == (1, 2)
 
 
-def test_every_known_dataset_has_a_form_today_or_later():
-    assert all(row.forms or row.later for row in list_known())
+def test_every_known_dataset_has_a_form():
+    assert all(row.forms for row in list_known())
 
 
 def test_a_dataset_is_described_by_its_counts_and_spread(store):

@@ -131,7 +131,7 @@ def test_a_dataset_json_that_cannot_be_read_is_named(storage):
     make_dataset(storage, "pins", {"ann": 2})
     good = json.loads(storage.read(layout.dataset_json("pins")))
     storage.write(layout.dataset_json("pins"), json.dumps(good | {"format_version": 9}).encode())
-    with pytest.raises(StoreError, match="has format 9; expected at most 1"):
+    with pytest.raises(StoreError, match="has format 9; expected at most 2"):
         open_dataset(storage, "pins")
     storage.write(layout.dataset_json("pins"), b"{")
     with pytest.raises(StoreError, match=r"dataset\.json: is damaged"):

@@ -124,7 +124,7 @@ def test_a_stale_finding_does_not_stand_beside_a_fresh_one(storage):
     [
         (lambda text: text["about"].update(threshold=0.1), "finding.json: is damaged"),
         (lambda text: text.pop("about"), "finding.json: is damaged"),
-        (lambda text: text.update(format_version=99), "has format 99; expected at most 1"),
+        (lambda text: text.update(format_version=99), "has format 99; expected at most 2"),
     ],
 )
 def test_a_finding_that_was_changed_is_refused(storage, change, message):

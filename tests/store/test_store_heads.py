@@ -184,7 +184,7 @@ def test_rows_that_are_null_say_nothing_of_whose_row_is_whose(storage, tmp_path)
     [
         ("[]", r"head.json: is damaged; expected a JSON object with scale"),
         ("{", r"head.json: is damaged"),
-        ('{"format_version": 99}', r"head.json: has format 99; expected at most 1"),
+        ('{"format_version": 99}', r"head.json: has format 99; expected at most 2"),
         ('{"scale": "many"}', r"scale is 'many'"),
         ('{"scale": 1, "rows": [["a", "b"]]}', r"rows name 1 classes; expected 4 pairs"),
         ('{"scale": 1, "rows": [["a"], 1, 2, 3]}', r"rows are damaged; expected 4 pairs"),

@@ -31,7 +31,7 @@ def test_a_store_is_made_once_and_opened_again(tmp_path):
     open_store(tmp_path / "s", create=True)
     before = (tmp_path / "s/store.json").read_bytes()
     open_store(tmp_path / "s", create=True)
-    assert (tmp_path / "s/store.json").read_bytes() == before == b'{"format_version":1}\n'
+    assert (tmp_path / "s/store.json").read_bytes() == before == b'{"format_version":2}\n'
 
 
 def test_the_default_store_comes_from_the_environment(tmp_path, monkeypatch):
@@ -42,7 +42,11 @@ def test_the_default_store_comes_from_the_environment(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (json.dumps({"format_version": 99}), "has store format 99; expected at most 1; update"),
+        (json.dumps({"format_version": 99}), "has store format 99; expected at most 2; update"),
+        (
+            json.dumps({"format_version": 1}),
+            "has store format 1; expected 2; it was made by an older fusekit; ingest into a new",
+        ),
         ("{", "store.json is damaged"),
         ("[]", "store.json is damaged"),
     ],

@@ -1,0 +1,95 @@
+"""Raw data as a tree of files: a folder, an archive, or a folder of archives."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Protocol
+
+from fusekit.errors import SourceError
+from fusekit.readers.archives import (
+    ArchivesTree,
+    ArchiveTree,
+    archive_suffix,
+    check_whole,
+    find_archives,
+    is_first_part,
+)
+from fusekit.readers.walk import FolderTree
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fusekit.readers.walk import Entry
+
+
+class Tree(Protocol):
+    """Raw data that readers of folders walk through, wherever its files really are.
+
+    Attributes:
+        root: The raw folder or archive, for errors.
+        ignored: Gets a count for everything that is passed over.
+        front_to_back: Files are read quickly only by ascending offset.
+    """
+
+    root: Path
+    ignored: Counter[str]
+    front_to_back: bool
+
+    def entries(self, folder: str = "") -> Iterator[Entry]:
+        """List one folder, so that listing in turn gives all sources in bytewise order."""
+        ...
+
+    def files(self, folder: str = "") -> Iterator[Entry]:
+        """List the files in a folder and below that may be pictures, in bytewise order."""
+        ...
+
+    def read(self, source: str, offset: int = 0, size: int = 0) -> bytes:
+        """Read a file by its entry's source, offset and size.
+
+        Raises:
+            ItemError: It can't be read, or is no picture by its size.
+            SourceError: The raw data as a whole is gone.
+        """
+        ...
+
+    def open(self, source: str) -> IO[bytes]:
+        """Open a list or a table of the release; the file can seek.
+
+        Raises:
+            SourceError: It can't be opened, or is too large to be read from an archive.
+        """
+        ...
+
+    def is_file(self, source: str) -> bool:
+        """Say whether there is a file of this name inside the tree."""
+        ...
+
+
+def open_tree(raw: Path, ignored: Counter[str], looks_for: str = "pictures") -> Tree:
+    """Open raw data as a tree.
+
+    Args:
+        raw: A folder or an archive, absolute and resolved.
+        ignored: Gets a count for everything that is passed over.
+        looks_for: What the reader looks for in it, for errors.
+
+    Returns:
+        The tree. An archive in a folder without other folders is a folder of its own, named as
+        the archive is.
+
+    Raises:
+        SourceError: It is no folder and no archive, or one part of an archive.
+    """
+    if raw.is_dir():
+        archives = find_archives(raw)
+        return ArchivesTree(raw, archives, ignored) if archives else FolderTree(raw, ignored)
+    check_whole(raw)
+    if not archive_suffix(raw.name):
+        raise SourceError(raw, "is no folder", f"a folder of {looks_for}, or a zip or tar of it")
+    return ArchiveTree(raw, ignored)
+
+
+def is_tree(raw: Path) -> bool:
+    """Say whether raw data can be opened as a tree, or as one once its parts are joined."""
+    return raw.is_dir() or (raw.is_file() and bool(archive_suffix(raw.name))) or is_first_part(raw)
