@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from fusekit.errors import AlignmentError
 from fusekit.faces.template import ARCFACE_112, ARCFACE_SIZE
 
 if TYPE_CHECKING:
     from fusekit.faces.image import RgbImage
-    from fusekit.faces.template import Points
-
-Matrix: TypeAlias = npt.NDArray[np.float64]
-"""``(2, 3)``: rotation, scale and shift of the plane."""
+    from fusekit.faces.template import Matrix, Points
 
 
 def fit_similarity(source: Points, target: Points) -> Matrix:

@@ -14,9 +14,9 @@ from fusekit.models.onnx_graph import embedder_input, read_graph
 from fusekit.models.session import open_session
 
 if TYPE_CHECKING:
-    from fusekit.faces.align import Matrix
     from fusekit.faces.boxes import Floats
     from fusekit.faces.image import RgbImage
+    from fusekit.faces.template import Matrix
     from fusekit.models.contract import InputContract
     from fusekit.models.registry import ResolvedModel
 

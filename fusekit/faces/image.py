@@ -11,7 +11,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from fusekit.errors import ItemError
-from fusekit.faces.header import (
+from fusekit.formats.image_header import (
     exif_orientation,
     image_size,
     jpeg_components,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.photos import ASTRONAUT, PORTRAIT, SIX_PEOPLE
 
 from fusekit.errors import ItemError
-from fusekit.faces.header import exif_orientation, jpeg_components
+from fusekit.formats.image_header import exif_orientation, jpeg_components
 from fusekit.faces.image import decode_image, encode_crop, image_size, jpeg_quality, sniff
 from fusekit.schema import REJECT_REASONS
 
