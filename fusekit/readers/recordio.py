@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Annotated, Final
 
 import numpy as np
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from fusekit.errors import FormatError, ItemError, SourceError
 from fusekit.formats.recordio import (
@@ -23,8 +23,10 @@ from fusekit.formats.recordio import (
     unpack_record,
 )
 from fusekit.readers.item import Item
+from fusekit.readers.list_rows import ListFile
 from fusekit.readers.names import parse_names
 from fusekit.readers.options import InsidePath, Options, read_options
+from fusekit.readers.path_index import plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,15 +39,20 @@ _MAX_FOLDERS: Final = 64  # with more, it is a dataset's folders and not a place
 
 
 class RecordioOptions(Options):
-    """What stands beside a pack.
+    """What a pack is told by, and what stands beside it.
 
     Attributes:
+        classes: What ``property`` states as the number of classes; None: any pack fits.
         names: Table of display names beside the ``.rec``: label, tab, name, or a name a line.
         strip_prefix: Taken off each of these names.
+        lists: Lists that the pack was built from, label and ``folder/picture`` in a row: where
+            there are no names, the labels' folders name them. The first one found is used.
     """
 
+    classes: Annotated[int, Field(ge=1)] | None = None
     names: InsidePath = "names.txt"
     strip_prefix: Annotated[str, StringConstraints(max_length=64)] = ""
+    lists: tuple[InsidePath, ...] = ("train.tsv", "train.lst")
 
 
 class RecordioReader:
@@ -56,6 +63,7 @@ class RecordioReader:
 
     looks_for = "a pack (*.rec)"
     numeric_identities = True
+    front_to_back = False
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
         self._options, self.form_spec = read_options(RecordioOptions, form)
@@ -73,9 +81,14 @@ class RecordioReader:
             )  # fmt: skip
 
     @classmethod
-    def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - packs look alike
-        """Say whether there is a ``.rec``."""
-        return bool(_packs(raw))
+    def fits(cls, raw: Path, form: Form) -> bool:
+        """Say whether there is a ``.rec``, of as many classes as the form says."""
+        options, _ = read_options(RecordioOptions, form)
+        packs = _packs(raw)
+        if options.classes is None or not packs:
+            return bool(packs)
+        stated = read_property(packs[0].with_name("property"))
+        return stated is not None and stated[0] == options.classes
 
     def items(self) -> Iterator[Item]:
         """List the images; see :class:`fusekit.readers.item.Reader`."""
@@ -110,9 +123,9 @@ class RecordioReader:
 
     def names(self) -> Mapping[str, str]:
         """Give the names of labels; see :class:`fusekit.readers.item.Reader`."""
-        path = self._rec.with_name(self._options.names)
-        if not path.is_file() or path.resolve().parent != self._rec.parent:
-            return {}
+        path = self._beside(self._options.names)
+        if path is None:
+            return self._folder_names()
         names, unread = parse_names(path.read_bytes(), "label")
         if unread:
             self._ignored[f"rows of {path.name} that are no names"] = unread
@@ -121,6 +134,26 @@ class RecordioReader:
     def ignored(self) -> Mapping[str, int]:
         """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
         return dict(self._ignored)
+
+    def _beside(self, name: str) -> Path | None:
+        path = self._rec.with_name(name)
+        inside = path.is_file() and path.resolve().parent == self._rec.parent
+        return path if inside else None
+
+    def _folder_names(self) -> dict[str, str]:
+        """Give label to folder, by the list that the pack was built from; the first row counts."""
+        path = next(filter(None, map(self._beside, self._options.lists)), None)
+        names: dict[str, str] = {}
+        if path is None:
+            return names
+        try:
+            for _, row in ListFile.at(path).rows():
+                folder = plain_path(row.path).split("/")[-2:-1]
+                if row.label is not None and folder and folder[0] != row.label:
+                    names.setdefault(row.label, folder[0])
+        except SourceError:  # packs are read without it
+            self._ignored[f"{path.name}, from a row on that has another form"] = 1
+        return names
 
     def _index(self, file: IO[bytes]) -> tuple[Int64s, Int64s]:
         """Give keys and offsets in the order of the file."""
@@ -171,7 +204,10 @@ class RecordioReader:
 
     def _stated_images(self, file: IO[bytes], keys: Int64s, offsets: Int64s) -> range | None:
         at = np.flatnonzero(keys == 0)
-        if not at.size:
+        # Without an .idx the keys are the records' own ids, which copied records have from the
+        # pack they come from: key 0 speaks of them only where they are 0, 1, 2, … themselves.
+        copied = int(keys.max()) + 1 != len(keys) and not self._rec.with_suffix(".idx").is_file()
+        if copied or not at.size:
             return None
         head = read_head(file, int(offsets[at[0]]), str(self._rec))
         return image_keys(head, lambda key: bool((keys == key).any()))

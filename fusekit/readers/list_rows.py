@@ -1,0 +1,303 @@
+"""Lists of pictures, one a line, in the forms that face-recognition projects write them.
+
+Which form a list has is decided once, by its first hundred rows; a row that breaks it is an error.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+
+from fusekit.errors import SourceError
+from fusekit.readers.path_index import names_a_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_SAMPLE: Final = 100
+_MAX_LINE: Final = 1 << 16
+_MAX_DIGITS: Final = 18  # of a number that fits 64 bits
+_POINTS: Final = 10
+_BOX: Final = 4
+
+Points: TypeAlias = tuple[float, ...]
+_Form: TypeAlias = Literal[
+    "path", "path label", "label path", "path 0 label 0", "path x1 y1 … x5 y5",
+    "path label x1 y1 … x5 y5", "columns",
+]  # fmt: skip
+#: Words after the path in rows that are split at spaces, and which of them is the label.
+_AFTER: Final[dict[_Form, tuple[int, int | None]]] = {
+    "path": (0, None),
+    "path label": (1, 0),
+    "path 0 label 0": (3, 1),
+    "path x1 y1 … x5 y5": (_POINTS, None),
+    "path label x1 y1 … x5 y5": (_POINTS + 1, 0),
+}
+
+
+class ListRow(NamedTuple):  # made five million times for one list: a dataclass takes twice as long
+    """A row of a list.
+
+    Attributes:
+        path: The picture as the list spells it, or an identity.
+        label: Its label, NFC; None: the list gives none.
+        points: Words of five points, in the order of the row; () for none.
+        planar: The points are five x, then five y; else x and y in turn.
+    """
+
+    path: str
+    label: str | None
+    points: tuple[str, ...] = ()
+    planar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowForm:
+    """How the rows of a list are built.
+
+    Attributes:
+        form: The words in a row; ``columns``: they stand between tabs.
+        path: Column of the path, where there are columns.
+        label: Column of the label; None: there is none.
+        numeric: Every label is a whole number.
+    """
+
+    form: _Form
+    path: int = 0
+    label: int | None = None
+    numeric: bool = False
+
+    def parse(self, line: str) -> ListRow | None:
+        """Read a row; None: it is not of this form."""
+        if self.form == "columns":
+            return self._parse_columns(line)
+        if self.form == "label path":
+            words = line.split(None, 1)
+            row = ListRow(words[1], words[0]) if len(words) > 1 else None
+            return row if row and _is_id(words[0]) and names_a_file(words[1]) else None
+        if self.form == "path":
+            return ListRow(line, None) if " " not in line or _shape(line) == self else None
+        count, at = _AFTER[self.form]
+        path, *words = line.rsplit(None, count)
+        if len(words) != count:
+            return None
+        label = None if at is None else words[at]
+        if label is not None and not _is_id(label):
+            return None
+        return ListRow(path, label, tuple(words[-_POINTS:]) if count >= _POINTS else ())
+
+    def _parse_columns(self, line: str) -> ListRow | None:
+        words = line.split("\t")
+        if len(words) <= max(self.path, self.label or 0) or not words[self.path]:
+            return None
+        label = None if self.label is None else _whole(words[self.label])
+        if label == "" or (self.numeric and not is_number(label or "")):
+            return None
+        rest = len(words) - 1 - max(self.path, self.label or 0)
+        # InsightFace's .lst has a box before its points.
+        points = tuple(words[-_POINTS:]) if rest in {_POINTS, _POINTS + _BOX} else ()
+        return ListRow(words[self.path], label, points, rest == _POINTS + _BOX)
+
+
+class ListFile:
+    r"""A list of pictures or identities.
+
+    Rows are ``path``, ``path label``, ``label path``, ``path 0 label 0`` (MagFace), a path with
+    five points and perhaps a label (Trillion Pairs), or columns between tabs: the path is the
+    first one that looks like one, the label stands after it, else before it. Words are split off
+    at the ends, so that paths may hold spaces. Lines that are empty or begin with ``#`` are
+    passed over.
+
+    Args:
+        opener: Opens the file, at its start.
+        where: What to call it in errors.
+
+    Attributes:
+        form: How its rows are built.
+
+    Raises:
+        SourceError: It can't be opened, is no text, has no rows or rows of several forms.
+    """
+
+    def __init__(self, opener: Callable[[], IO[bytes]], where: object) -> None:
+        self._open = opener
+        self.where = str(where)
+        self.form = self._decide()
+
+    @classmethod
+    def at(cls, path: Path) -> ListFile:
+        """Open a list by its path.
+
+        Raises:
+            SourceError: As for the class.
+        """
+        return cls(partial(_open_file, path), path)
+
+    def rows(self) -> Iterator[tuple[int, ListRow]]:
+        """Give where each row begins in the file, in bytes, and the row.
+
+        Raises:
+            SourceError: A row is of another form than the first ones, or is far too long.
+        """
+        parse = self.form.parse
+        for number, at, line in self._lines():
+            row = parse(line)
+            if row is None:
+                raise self._disagrees(number, line)
+            yield at, row
+
+    def row_at(self, file: IO[bytes], at: int) -> ListRow:
+        """Read one row again.
+
+        Args:
+            file: The list, opened by :meth:`open`.
+            at: Where the row begins.
+
+        Raises:
+            SourceError: There is no such row any more.
+        """
+        file.seek(at)
+        row = self.form.parse(_text(file.readline(_MAX_LINE)))
+        if row is None:
+            raise SourceError(self.where, "changed while it was read")
+        return row
+
+    def open(self) -> IO[bytes]:
+        """Open the file for :meth:`row_at`."""
+        return self._open()
+
+    def _decide(self) -> RowForm:
+        sample = list(islice(self._lines(), _SAMPLE))
+        if not sample:
+            raise SourceError(self.where, "has no rows", "a picture or an identity a line")
+        tabs = "\t" in sample[0][2]
+        forms = [_columns(line) if tabs else _shape(line) for _, _, line in sample]
+        for (number, _, line), form in zip(sample, forms, strict=True):
+            if form != forms[0]:
+                raise self._disagrees(number, line, forms[0])
+        if forms[0].label is None or forms[0].form != "columns":
+            return forms[0]
+        labels = [line.split("\t")[forms[0].label] for _, _, line in sample]
+        numeric = all(is_number(_whole(label)) for label in labels)
+        return RowForm("columns", forms[0].path, forms[0].label, numeric)
+
+    def _disagrees(self, number: int, line: str, form: RowForm | None = None) -> SourceError:
+        form = form or self.form
+        expected = f"'{form.form}'"
+        if form.form == "columns":
+            label = "" if form.label is None else f", a label in column {form.label + 1}"
+            expected = f"a path in column {form.path + 1}{label}"
+        return SourceError(
+            f"{self.where}:{number}", repr(line[:80]), f"{expected}, as in the first row"
+        )
+
+    def _lines(self) -> Iterator[tuple[int, int, str]]:
+        """Give number, place and text of each row."""
+        at = 0
+        with self._open() as file:
+            for number, data in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
+                if len(data) == _MAX_LINE or b"\0" in data:
+                    found = "is no text" if b"\0" in data else f"is longer than {_MAX_LINE} bytes"
+                    place = f"{self.where}:{number}"
+                    raise SourceError(place, found, "a picture a line")
+                line = _text(data)
+                if line and line[0] != "#":
+                    yield number, at, line
+                at += len(data)
+
+
+def is_number(text: str) -> bool:
+    """Say whether a label is a whole number that fits 64 bits."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+
+
+def interleaved_points(row: ListRow) -> Points | None:
+    """Give a row's five points, x and y in turn.
+
+    Returns:
+        Ten numbers; None: the row has no points, or words there that are no numbers.
+
+    Example:
+        >>> words = tuple("1 2 3 4 5 10 20 30 40 50".split())
+        >>> interleaved_points(ListRow("a.jpg", None, words, planar=True))
+        (1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0, 5.0, 50.0)
+    """
+    try:
+        points = tuple(map(float, row.points))
+    except ValueError:
+        return None
+    if row.planar:
+        points = tuple(value for pair in zip(points[:5], points[5:], strict=True) for value in pair)
+    # Not a number and infinite ones differ from themselves when they are taken from themselves.
+    return points if points and all(value - value == 0 for value in points) else None
+
+
+def _shape(line: str) -> RowForm:
+    """Tell the form of one row whose words stand between spaces."""
+    words = line.rsplit(None, _POINTS + 2)
+    if len(words) == 1:
+        return RowForm("path")
+    numbers = 0
+    while numbers < len(words) - 1 and _is_decimal(words[-1 - numbers]):
+        numbers += 1
+    form: _Form = "path"
+    if numbers > _POINTS:
+        form = "path label x1 y1 … x5 y5"
+    elif numbers == _POINTS:
+        form = "path x1 y1 … x5 y5"
+    elif numbers == 3 and (words[-3], words[-1]) == ("0", "0"):
+        form = "path 0 label 0"
+    elif numbers:
+        form = "path label"
+    elif names_a_file(words[-1]):
+        form = "label path" if _is_id(line.split(None, 1)[0]) else "path"
+    elif _is_id(words[-1]) and names_a_file(line.rsplit(None, 1)[0]):
+        form = "path label"
+    return RowForm(form)
+
+
+def _columns(line: str) -> RowForm:
+    """Tell the form of one row that has tabs."""
+    words = line.split("\t")
+    path = next((i for i, word in enumerate(words) if names_a_file(word)), None)
+    if path is None:
+        return RowForm("columns", 0)  # an identity and what it is called
+    after = len(words) - 1 - path
+    if after == _POINTS:
+        return RowForm("columns", path)
+    if after:
+        return RowForm("columns", path, path + 1)
+    return RowForm("columns", path, path - 1 if path else None)
+
+
+def _text(data: bytes) -> str:
+    text = data.decode("utf-8", "replace").strip("\r\n ")
+    return text.removeprefix("\ufeff")
+
+
+def _whole(label: str) -> str:
+    """Give a label as a whole number where im2rec has written it as a float; else in NFC."""
+    digits, dot, zeros = label.strip().partition(".")
+    if dot and zeros.strip("0") == "" and is_number(digits):
+        return digits
+    return unicodedata.normalize("NFC", label.strip())
+
+
+def _is_decimal(text: str) -> bool:
+    return text.replace("-", "").replace(".", "", 1).isdigit()
+
+
+def _is_id(text: str) -> bool:
+    """Say whether a word is a label: a whole number or an identity of Freebase."""
+    return is_number(text) or (text.startswith("m.") and not names_a_file(text))
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb", buffering=1 << 18)
+    except OSError as reason:
+        raise SourceError(path, f"can't be opened ({reason.strerror})") from None
