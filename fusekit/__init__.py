@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fusekit.curate.activations import filter_unlabeled as filter_unlabeled
     from fusekit.curate.embed import embed_dataset as embed_dataset
     from fusekit.errors import FusekitError as FusekitError
+    from fusekit.export.mixture import export_mixture as export_mixture
+    from fusekit.export.pairs import export_pairs as export_pairs
     from fusekit.ingest.dataset import ingest_dataset as ingest_dataset
     from fusekit.loader.batch import Batch as Batch
     from fusekit.loader.loader import MixtureLoader as MixtureLoader
@@ -39,6 +41,8 @@ _HOME: Final = {
     "MixtureLoader": "loader.loader",
     "build_mixture": "mixture.build",
     "embed_dataset": "curate.embed",
+    "export_mixture": "export.mixture",
+    "export_pairs": "export.pairs",
     "filter_unlabeled": "curate.activations",
     "get_model": "models.registry",
     "info": "report.info",
@@ -58,6 +62,8 @@ __all__ = [
     "__version__",
     "build_mixture",
     "embed_dataset",
+    "export_mixture",
+    "export_pairs",
     "filter_unlabeled",
     "get_model",
     "info",

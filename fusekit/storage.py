@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
@@ -133,6 +134,18 @@ class Storage:
             _sync_folder(final.parent)
         return True
 
+    def rename(self, name: str, final: str) -> None:
+        """Give a finished file another name, replacing what was there.
+
+        Raises:
+            StorageError: It is not there, or the folder can't be written.
+        """
+        path = self.path(final)
+        with _translated(final):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.path(name).replace(path)
+            _sync_folder(path.parent)
+
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
         with _translated(name):
@@ -196,6 +209,50 @@ def open_storage(store: str | os.PathLike[str]) -> Storage:
     if path.exists() and not path.is_dir():
         raise StorageError(text, "is a file", "a folder")
     return Storage(path)
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Storage]:
+    """Fill a folder that appears under its name only when the block ends without an error.
+
+    Args:
+        folder: Where it goes: nothing or an empty folder is there.
+
+    Yields:
+        A folder beside it, to be filled; a killed run's is emptied first.
+
+    Raises:
+        StorageError: The disk is full, or the folder can't be written.
+        StoreError: Another process is filling it.
+    """
+    filling = folder.with_name(f"{_TEMPORARY}{folder.name}")
+    with _translated(str(folder)):
+        filling.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(filling, os.O_RDONLY)
+        try:
+            _lock_folder(descriptor, filling)
+            for path in filling.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            try:
+                yield Storage(filling)
+                filling.replace(folder)
+            except BaseException:
+                shutil.rmtree(filling, ignore_errors=True)
+                raise
+        finally:
+            os.close(descriptor)
+        _sync_folder(folder.parent)
+
+
+def _lock_folder(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its last owner may have renamed it since it was opened here.
+        mine = os.path.samestat(os.fstat(descriptor), folder.stat())
+    except (BlockingIOError, FileNotFoundError):
+        mine = False
+    if not mine:
+        raise StoreError(folder, "another run is writing it", None, "wait for it or stop it")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from fusekit.cli.build_mixture import build
 from fusekit.cli.datasets import datasets
 from fusekit.cli.demo import demo
 from fusekit.cli.embed import embed
+from fusekit.cli.export import export
 from fusekit.cli.filter import filter_
 from fusekit.cli.info import info
 from fusekit.cli.ingest import ingest
@@ -32,6 +33,7 @@ app.command("ingest")(ingest)
 app.command("embed")(embed)
 app.command("filter")(filter_)
 app.command("build-mixture")(build)
+app.command("export")(export)
 app.command("sql")(sql)
 app.command("datasets")(datasets)
 app.command("info")(info)

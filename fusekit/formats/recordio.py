@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "EXACT_FLOAT32",
     "Header",
+    "PackWriter",
     "RecordHead",
     "RecordWriter",
     "image_keys",
     "pack_record",
+    "property_text",
     "read_frame",
     "read_head",
     "read_index",
@@ -54,7 +57,7 @@ Int64s: TypeAlias = npt.NDArray[np.int64]
 _IMAGE: Final = struct.Struct("<IfQQ")
 _FLAG_SIZE: Final = 4
 _PEEK: Final = _IMAGE.size + 32  # an image header and 8 labels
-_EXACT_FLOAT32: Final = 1 << 24  # integers above it are rounded in the labels of key 0
+EXACT_FLOAT32: Final = 1 << 24  # labels are 32-bit floats: whole numbers above it are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,7 @@ def image_keys(key_0: RecordHead, has_key: Callable[[int], bool]) -> range | Non
     if key_0.size or key_0.header.flag != 2:
         return None
     first, end = key_0.header.labels
-    if not (1 <= first < end <= _EXACT_FLOAT32):
+    if not (1 <= first < end <= EXACT_FLOAT32):
         return None
     if not (first.is_integer() and has_key(int(first)) and has_key(int(end) - 1)):
         return None
@@ -244,6 +247,49 @@ class RecordWriter:
         return offset
 
 
+class PackWriter:
+    """Write a pack as InsightFace's record builder does: images, identity records, key 0 last.
+
+    Args:
+        rec: As for :class:`RecordWriter`.
+        idx: As for :class:`RecordWriter`.
+        num_classes: Labels lie in ``[0, num_classes)``.
+    """
+
+    def __init__(self, rec: IO[bytes], idx: IO[bytes], num_classes: int) -> None:
+        self._writer = RecordWriter(rec, idx)
+        self._classes = num_classes
+        self._runs: dict[int, tuple[int, int]] = {}
+        self._key, self._last = 1, -1
+
+    def add(self, label: int, image: bytes) -> int:
+        """Write an image; all images of a label come in one run.
+
+        Returns:
+            Its key: 1 for the first image, and so on.
+
+        Raises:
+            FormatError: The label lies outside its range or comes again after another one.
+        """
+        if not 0 <= label < self._classes:
+            raise FormatError("the pack", f"label {label}", f"0 to {self._classes - 1}")
+        if label in self._runs and label != self._last:
+            found = f"label {label} comes again"
+            raise FormatError("the pack", found, "all its images in one run")
+        key = self._key
+        self._writer.add(key, pack_record(float(label), key, image))
+        self._runs[label] = (self._runs.get(label, (key, key))[0], key + 1)
+        self._key, self._last = key + 1, label
+        return key
+
+    def finish(self) -> None:
+        """Write the records that say which images an identity has, then key 0."""
+        for key, (first, end) in enumerate(self._runs.values(), self._key):
+            self._writer.add(key, pack_record((float(first), float(end)), key))
+        end = self._key + len(self._runs)
+        self._writer.add(0, pack_record((float(self._key), float(end)), 0))
+
+
 def write_pack(
     folder: Path,
     images: Iterable[tuple[int, bytes]],
@@ -251,7 +297,7 @@ def write_pack(
     name: str = "train",
     size: tuple[int, int] = (112, 112),
 ) -> int:
-    """Write a pack as InsightFace's record builder does: images, identity records, key 0 last.
+    """Write the files of a pack with :class:`PackWriter`.
 
     Args:
         folder: Where ``<name>.rec``, ``<name>.idx`` and ``property`` go; made if needed.
@@ -264,26 +310,27 @@ def write_pack(
         How many images were written.
 
     Raises:
-        FormatError: A label lies outside its range or comes again after another one.
+        FormatError: As :meth:`PackWriter.add`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs: dict[int, tuple[int, int]] = {}
-    key, last = 1, -1
+    count = 0
     with (folder / f"{name}.rec").open("wb") as rec, (folder / f"{name}.idx").open("wb") as idx:
-        writer = RecordWriter(rec, idx)
+        pack = PackWriter(rec, idx, num_classes)
         for label, image in images:
-            if not 0 <= label < num_classes:
-                raise FormatError(folder, f"label {label}", f"0 to {num_classes - 1}")
-            if label in runs and label != last:
-                raise FormatError(folder, f"label {label} comes again", "all its images in one run")
-            writer.add(key, pack_record(float(label), key, image))
-            runs[label] = (runs.get(label, (key, key))[0], key + 1)
-            key, last = key + 1, label
-        for number, (first, end) in enumerate(runs.values(), key):
-            writer.add(number, pack_record((float(first), float(end)), number))
-        writer.add(0, pack_record((float(key), float(key + len(runs))), 0))
-    (folder / "property").write_text(f"{num_classes},{size[0]},{size[1]}")
-    return key - 1
+            count = pack.add(label, image)
+        pack.finish()
+    (folder / "property").write_text(property_text(num_classes, size))
+    return count
+
+
+def property_text(num_classes: int, size: tuple[int, int]) -> str:
+    """Spell a ``property`` file: classes, height, width; without a newline, as InsightFace does.
+
+    Example:
+        >>> property_text(85742, (112, 112))
+        '85742,112,112'
+    """
+    return f"{num_classes},{size[0]},{size[1]}"
 
 
 def _parse_header(data: bytes, length: int, where: str, offset: int | None) -> tuple[Header, int]:

@@ -193,6 +193,19 @@ def key_at(keys: pa.ipc.RecordBatchFileReader, row: int) -> str:
     return str(keys.get_batch(row // KEY_BATCH)["key"][row % KEY_BATCH].as_py())
 
 
+def keys_at(keys: pa.ipc.RecordBatchFileReader, rows: npt.NDArray[np.integer]) -> list[str]:
+    """Give the keys of many rows, in the order of the rows."""
+    order = np.argsort(rows, kind="stable")
+    found = np.empty(len(rows), object)
+    batches = rows[order] // KEY_BATCH
+    for places in np.split(order, np.flatnonzero(np.diff(batches)) + 1):
+        if len(places):
+            batch = keys.get_batch(int(rows[places[0]]) // KEY_BATCH)
+            taken = batch["key"].take(pa.array(rows[places] % KEY_BATCH))
+            found[places] = taken.to_pylist()
+    return found.tolist()
+
+
 def open_by_class(path: Path) -> npt.NDArray[np.int32]:
     """Map the labeled rows, sorted by label, into memory.
 

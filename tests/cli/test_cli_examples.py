@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import typer.main
+from support.exports import make_evaluation_set
 from support.stores import make_dataset
 from typer.testing import CliRunner
 
 from fusekit.cli.main import app
 from fusekit.errors import UsageError
+from fusekit.mixture.build import build_mixture
 from fusekit.store.layout import open_store
 
 RECIPE = """
@@ -24,6 +26,8 @@ FILTERED = {"kept": 1, "scale": {"a": 38.04}, "warnings": ["few people"]}
 RESULT = {
     "dataset": "vggface2", "items": 2, "kept": 1, "rejected": 1, "samples": 1, "identities": 1,
     "rejects": {"no_face": 1}, "seconds": 0.1, "dry_run": False, "form": "folders", "units": 1,
+    "figures": {"images": {"here": 2, "published": None, "difference": None}}, "protocol": {},
+    "remarks": [],
 }  # fmt: skip
 
 
@@ -53,6 +57,8 @@ def folder(tmp_path_factory):
     make_dataset(store, "crawl", 8)
     (folder / "recipes").mkdir()
     (folder / "recipes/ten.yaml").write_text(RECIPE)
+    make_evaluation_set(store)
+    build_mixture(folder / "recipes/ten.yaml", store.root)
     return folder
 
 
@@ -99,7 +105,9 @@ def test_the_example_runs(line, asked):
 def test_ingest_passes_every_option_on(asked):
     line = (
         "ingest vggface2 --from raw --store s --as mine --workers 2 --unit-size 64 --format png "
-        "--detector d.onnx --form folders --faces all --index 3 --min-score 0.5 --dry-run --json"
+        "--detector d.onnx --form folders --faces all --index 3 --min-score 0.5 --dry-run --json "
+        "--list a.txt --list b.txt --exclude c.txt --relabel --landmarks given --order source "
+        "--option every_ms=500"
     )
     result = CliRunner().invoke(app, shlex.split(line))
     assert result.exit_code == 0, result.output
@@ -107,7 +115,9 @@ def test_ingest_passes_every_option_on(asked):
     assert asked == {
         "args": ("vggface2",), "raw": "raw", "store": "s", "name": "mine", "workers": 2,
         "unit_size": 64, "fmt": "png", "detector": "d.onnx", "form": "folders", "faces": "all",
-        "index": 3, "min_score": 0.5, "dry_run": True,
+        "index": 3, "min_score": 0.5, "dry_run": True, "landmarks": "given", "order": "source",
+        "lists": [Path("a.txt"), Path("b.txt")], "exclude": [Path("c.txt")], "relabel": True,
+        "options": {"every_ms": 500},
     }  # fmt: skip
 
 

@@ -172,8 +172,9 @@ def test_names_of_cards_and_of_the_store_are_completed(tmp_path):
 def test_all_known_datasets_are_listed():
     rows = json.loads(invoke("datasets", "--all", "--json"))
     assert [row["dataset_index"] for row in rows[:10]] == list(range(10))
-    ms1m = next(row for row in rows if row["dataset"] == "ms1m")
-    assert (ms1m["forms"], ms1m["later"]) == (["recordio", "folders"], ["tsv"])
+    ms1m = next(row for row in rows if row["name"] == "ms1m")
+    assert {"name", "kind", "identities", "images", "forms"} <= set(ms1m)
+    assert (ms1m["kind"], "tsv" in ms1m["forms"]) == ("labeled", True)
 
 
 def test_an_empty_store_says_what_to_do(tmp_path):

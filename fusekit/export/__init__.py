@@ -1,0 +1,1 @@
+"""Mixtures and evaluation sets in the formats that other trainers read."""
