@@ -136,7 +136,9 @@ class FoldersReader:
         if not levels:
             expected = "a folder for each identity"
             if not self._layout.is_free:
-                expected = f"folders named {self._layout.identity.replace('|', ' or ')} ('#' is a digit)"
+                expected = (
+                    f"folders named {self._layout.identity.replace('|', ' or ')} ('#' is a digit)"
+                )
             raise SourceError(self._tree.root, "no identity folders were found", expected)
         return levels
 

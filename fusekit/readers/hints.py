@@ -112,7 +112,7 @@ def _quoted_row(line: str) -> tuple[str, tuple[float, ...]] | None:
 def _list_row(line: str, width: int) -> tuple[str, tuple[float, ...]] | None:
     fields = line.rstrip("\r").split("\t") if "\t" in line else line.split()
     # A label may stand between the path and the numbers.
-    return _row(fields[0], fields[-width:]) if 1 <= len(fields) - width <= 2 else None  # noqa: PLR2004
+    return _row(fields[0], fields[-width:]) if 1 <= len(fields) - width <= 2 else None
 
 
 def _row(name: str, fields: list[str]) -> tuple[str, tuple[float, ...]] | None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.archives import archive_suffix
+from fusekit.readers.archive_files import archive_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

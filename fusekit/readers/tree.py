@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Protocol
 
 from fusekit.errors import SourceError
-from fusekit.readers.archives import (
-    ArchivesTree,
-    ArchiveTree,
+from fusekit.readers.archive_files import (
     archive_suffix,
     check_whole,
     find_archives,
     is_first_part,
 )
+from fusekit.readers.archives import ArchivesTree, ArchiveTree
 from fusekit.readers.walk import FolderTree
 
 if TYPE_CHECKING:

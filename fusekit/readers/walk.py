@@ -86,7 +86,7 @@ def is_desktop_file(name: str) -> bool:
 
 
 class FolderTree:
-    """A raw folder that is only ever read inside its borders; see :class:`fusekit.readers.tree.Tree`.
+    """A folder that is only ever read inside its borders; see :class:`fusekit.readers.tree.Tree`.
 
     Args:
         root: The folder, resolved.
@@ -169,7 +169,7 @@ class FolderTree:
             SourceError: It can't be opened.
         """
         try:
-            return open(self.path(source), "rb")  # noqa: PTH123, SIM115 - the caller closes it
+            return open(self.path(source), "rb")  # noqa: PTH123 - the caller closes it
         except OSError as reason:
             why = reason.strerror or "can't be read"
             raise SourceError(self.root / source, f"can't be opened ({why})") from None

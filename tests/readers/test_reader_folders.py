@@ -16,6 +16,7 @@ from support.raw import (
 from fusekit.cards.card import Card, CardForm, load_card
 from fusekit.errors import CardError, ItemError, SourceError
 from fusekit.readers.item import Item
+from fusekit.readers.layout import Layout
 from fusekit.readers.registry import open_reader
 from fusekit.readers.walk import MAX_BYTES
 
@@ -290,7 +291,7 @@ def test_folders_of_unlabeled_data_name_nobody(tmp_path):
         ("folders", {}, "no identity folders were found; expected a folder for each identity"),
         ("folders", {"a.jpg": ""}, "no identity folders were found"),
         ("folders", {"anna/list.txt": ""}, "the identity folders hold no pictures"),
-        ("14-celebrity", {"x.zip": ""}, "no identity folders were found"),
+        ("14-celebrity", {"x.jpg": ""}, "no identity folders were found"),
     ],
 )
 def test_a_folder_without_pictures_says_what_was_looked_for(tmp_path, card, files, message):
@@ -305,9 +306,10 @@ def test_a_pattern_that_no_folder_matches_is_named(tmp_path):
 
 
 def test_raw_data_that_is_a_file_is_no_folder(tmp_path):
-    write_files(tmp_path, {"a.zip": "PK"})
-    with pytest.raises(SourceError, match=r"a.zip: is no folder; expected a folder of identity"):
-        folders(tmp_path / "a.zip")
+    write_files(tmp_path, {"a.jpg": "x"})
+    message = r"a.jpg: is no folder; expected a folder of identity folders, or a zip or tar of it"
+    with pytest.raises(SourceError, match=message):
+        folders(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -339,3 +341,119 @@ def test_a_folder_that_can_not_be_listed_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(SourceError, match=r"anna: can't be listed \(Permission denied\)"):
         list(reader.items())
+
+
+def test_people_spread_over_top_folders_are_one_dataset_if_the_card_says_so(tmp_path):
+    write_pictures(
+        tmp_path, "0/0_0_0000000/0_0.jpg", "0/0_0_0000001/0_1.jpg", "3/3_0_0000000/1.jpg"
+    )
+    items = listed(open_reader(load_card("webface42m"), tmp_path, "crops"))
+    assert [item.identity for item in items] == ["0_0_0000000", "0_0_0000001", "3_0_0000000"]
+    write_pictures(tmp_path, "copy/0/0_0_0000000/0_0.jpg")
+    with pytest.raises(SourceError, match="both '0' and 'copy/0' hold identity folders"):
+        listed(open_reader(load_card("webface42m"), tmp_path, "crops"))
+    with pytest.raises(SourceError, match="both '0' and 'copy/0' hold identity folders"):
+        listed(folders(tmp_path, identity="#_#_#######"))
+
+
+def test_people_of_several_races_have_the_race_as_their_split(tmp_path):
+    names = [
+        f"images/race_per_7000/{r}/m.0{n}/1_00@en.jpg" for n, r in enumerate(("African", "Indian"))
+    ]
+    items = listed(open_reader(load_card("bupt-balancedface"), write_pictures(tmp_path, *names)))
+    assert [(item.split, item.identity) for item in items] == [
+        ("african", "m.00"), ("indian", "m.01"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "people"),
+    [
+        (("imgs/0/1.jpg", "imgs/10571/2.jpg"), ["0", "10571"]),
+        (("id_0/0_1.jpg", "id_12/12_1.jpg"), ["0", "12"]),
+        (("0_490624/1.jpg", "0_490625/1.jpg"), ["0_490624", "0_490625"]),
+    ],
+)
+def test_packs_unpacked_into_folders_are_finished_crops(tmp_path, names, people):
+    reader = open_reader(load_card("casia-webface"), write_pictures(tmp_path, *names))
+    assert (reader.form, reader.form_spec.aligned) == ("crops", True)
+    assert [item.identity for item in listed(reader)] == people
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("#+", "0", True), ("#+", "0123", True), ("#+", "", False), ("#+", "1a", False),
+        ("#+", "\N{ARABIC-INDIC DIGIT ONE}", False), ("id_#+", "id_7", True), ("a+", "a+", True),
+        ("n#|m.*", "m.0x", True), ("n#|m.*", "m.", False), ("n#|m.*", "n12", False),
+        ("a.b", "axb", False),
+    ],
+)  # fmt: skip
+def test_a_pattern_says_which_folders_are_people(pattern, name, fits):
+    assert Layout(pattern, {}, frozenset()).is_identity(name) == fits
+
+
+def test_a_hostile_pattern_and_name_take_no_time():
+    assert not Layout("#+" * 32, {}, frozenset()).is_identity("1" * 255)
+
+
+def test_a_lone_folder_of_folders_holds_people_if_the_card_says_so(tmp_path):
+    write_pictures(tmp_path, "set/anna/1.jpg", "set/ben/1.jpg")
+    assert by_identity(listed(folders(tmp_path, unwrap=True))) == {"anna": 1, "ben": 1}
+    assert by_identity(listed(folders(tmp_path))) == {"set": 2}
+    write_pictures(tmp_path, "set/1.jpg")  # a person's own picture: the folder is a person
+    assert by_identity(listed(folders(tmp_path, unwrap=True))) == {"set": 3}
+
+
+@pytest.mark.parametrize("slash", ["/", "\\"])
+@pytest.mark.parametrize("above", ["", "CASIA-WebFace"])
+def test_a_list_of_landmarks_gives_hints(tmp_path, above, slash):
+    write_pictures(tmp_path, "CASIA-WebFace/0000045/001.jpg", "CASIA-WebFace/0000045/002.jpg")
+    path = f"{above}/0000045/001.jpg".lstrip("/").replace("/", slash)
+    numbers = "\t".join(str(n / 2) for n in range(10))
+    rows = f"{path}\t0\t{numbers}\r\n0000045/002.jpg\t0\t1\t2\n0000099/001.jpg\tx\n"
+    write_files(tmp_path, {"casia_landmark.txt": rows})
+    reader = open_reader(load_card("casia-webface"), tmp_path)
+    items = listed(reader)
+    assert [item.landmarks for item in items] == [tuple(n / 2 for n in range(10)), None]
+    assert reader.ignored()["rows of casia_landmark.txt that are no hints"] == 1
+
+
+def test_spaces_may_stand_between_a_path_and_its_numbers(tmp_path):
+    write_pictures(tmp_path, "0000045/001.jpg")
+    write_files(tmp_path, {"casia_landmark.txt": "0000045/001.jpg 1 2 3 4 5 6 7 8 9 10\n"})
+    (item,) = listed(open_reader(load_card("casia-webface"), tmp_path))
+    assert item.landmarks == tuple(range(1, 11))
+
+
+def test_a_line_without_end_is_not_read_whole(tmp_path):
+    write_pictures(tmp_path, "0000045/001.jpg")
+    write_files(tmp_path, {"casia_landmark.txt": "1 " * 40_000})
+    with pytest.raises(SourceError, match=r"casia_landmark.txt:1: a line of 64 KiB or more"):
+        listed(open_reader(load_card("casia-webface"), tmp_path))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        'n000002, "Óscar, Jr.", 9, 1',
+        'n000002, "Óscar, Jr.", 9, m,',
+        ' n000002,"Óscar, Jr." ,9,1,f',
+    ],
+)
+def test_vggface2_s_translated_names_are_read_where_its_own_are_not_there(tmp_path, row):
+    write_pictures(tmp_path, "train/n000002/0001_01.jpg")
+    write_files(tmp_path, {"vggface2_identity_trans.csv": f'{row}\r\nn000002, "O", 9, 1\r\n'})
+    reader = open_reader(load_card("vggface2"), tmp_path)
+    assert reader.names() == {"n000002": "Óscar, Jr."}
+    write_files(tmp_path, {"meta/identity_meta.csv": 'n000002, "Oscar", 9, 1, m\n'})
+    assert reader.names() == {"n000002": "Oscar"}
+
+
+def test_a_table_of_names_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusekit.readers.folders._MAX_NAMES", 9)
+    reader = open_reader(load_card("casia-webface"), casia_tree(tmp_path))
+    with pytest.raises(
+        SourceError, match=r"webface_id_name_list.txt: more than 9 bytes; expected a"
+    ):
+        reader.names()
