@@ -1,0 +1,296 @@
+"""CelebA: numbered pictures in one folder, and lists that say who they show and where."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Literal
+
+from fusekit.errors import SourceError
+from fusekit.readers.delimited import box_of, numbers, read_lines
+from fusekit.readers.item import Item
+from fusekit.readers.listed_files import Missing  # noqa: TC001 - pydantic reads it
+from fusekit.readers.options import Options, read_options
+from fusekit.readers.tree import is_tree, open_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from fusekit.cards.card import Form, Kind
+    from fusekit.readers.delimited import Box
+    from fusekit.readers.tree import Tree
+    from fusekit.readers.walk import Entry
+
+_LISTS: Final = (
+    "identity_celeba", "list_eval_partition", "list_bbox_celeba", "list_landmarks_celeba",
+    "list_landmarks_align_celeba", "list_attr_celeba",
+)  # fmt: skip
+_FOLDERS: Final = {
+    "wild": ("img_celeba",),
+    "aligned": ("img_align_celeba", "img_align_celeba_png"),
+}
+_SPLITS: Final = {"0": "train", "1": "val", "2": "test"}
+_PICTURE: Final = re.compile(r"\d{6}\.(jpg|jpeg|png)", re.IGNORECASE | re.ASCII)
+_DEPTH: Final = 3
+_MANY: Final = 64  # a folder of more folders is no part of CelebA
+_HEAD: Final = 2  # lines that a list may have before its rows
+_BOX, _POINTS = 4, 10
+
+
+class CelebaOptions(Options):
+    """Which of CelebA's pictures and lists are read.
+
+    Attributes:
+        pictures: ``wild``: ``img_celeba``, with the boxes and landmarks of the whole pictures;
+            ``aligned``: ``img_align_celeba`` or its PNGs, with their own landmarks.
+        lists: How the lists must lie there for the form to be found, ``txt`` as released or
+            ``csv`` as Kaggle has them; both are read alike.
+        missing: What becomes of rows of the identity list without a picture: ``reject`` or
+            ``count``, for a part of CelebA.
+    """
+
+    pictures: Literal["wild", "aligned"]
+    lists: Literal["txt", "csv"] = "txt"
+    missing: Missing = "reject"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The folder of the pictures, and the lists by their stems in lower case."""
+
+    pictures: str
+    lists: Mapping[str, str]
+
+
+class CelebaReader:
+    """Reader of CelebA; the identity is the number of ``identity_CelebA.txt`` as text.
+
+    Pictures are joined with the lists by their names without suffix, so that the PNGs are found
+    under the names that the lists give the JPEGs.
+    """
+
+    looks_for = "img_celeba or img_align_celeba beside identity_CelebA.txt"
+    numeric_identities = False
+
+    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
+        self._options, self.form_spec = read_options(CelebaOptions, form)
+        self.form = form.name
+        self._kind = kind
+        self._ignored: Counter[str] = Counter()
+        self._unusable: Counter[str] = Counter()
+        self._tree = open_tree(raw, self._ignored, self.looks_for)
+        self.front_to_back = self._tree.front_to_back
+
+    @classmethod
+    def fits(cls, raw: Path, form: Form) -> bool:
+        """Say whether the form's pictures are there, with lists of its kind or none."""
+        options, _ = read_options(CelebaOptions, form)
+        place = _find(open_tree(raw, Counter()), options.pictures) if is_tree(raw) else None
+        if place is None:
+            return False
+        as_csv = any(path.lower().endswith(".csv") for path in place.lists.values())
+        return as_csv == (options.lists == "csv")
+
+    def items(self) -> Iterator[Item]:
+        """List the pictures; see :class:`fusekit.readers.item.Reader`."""
+        self._ignored.clear()
+        self._unusable.clear()
+        place = _find(open_tree(self._tree.root, Counter()), self._options.pictures)
+        if place is None:
+            wanted = " or ".join(_FOLDERS[self._options.pictures])
+            raise SourceError(self._tree.root, "CelebA's pictures were not found", wanted)
+        people = {} if self._kind == "unlabeled" else self._people(place)
+        splits = self._splits(place)
+        boxes, points = self._hints(place)
+        absent = set(people)
+        found = False
+        for file in self._tree.files():
+            folder, _, name = file.source.rpartition("/")
+            if folder != place.pictures:
+                self._ignored[f"files outside {place.pictures or 'the top folder'}"] += 1
+                continue
+            found = True
+            stem = _stem(name)
+            absent.discard(stem)
+            unlisted = self._kind != "unlabeled" and stem not in people
+            yield Item(
+                source=file.source,
+                size=file.size,
+                offset=file.offset,
+                identity=people.get(stem),
+                split=splits.get(stem),
+                bbox=self._box(boxes, stem),
+                landmarks=points.row(stem),
+                reject="unlisted" if unlisted else None,
+                reject_detail="identity_CelebA.txt does not name it" if unlisted else None,
+            )
+        if not found:
+            raise SourceError(self._tree.root / place.pictures, "holds no pictures")
+        yield from self._missing([stem for stem in people if stem in absent], people, splits, place)
+
+    def read(self, item: Item) -> bytes:
+        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
+        return self._tree.read(item.source, item.offset, item.size)
+
+    def names(self) -> Mapping[str, str]:
+        """Give no names: CelebA numbers its people."""
+        return {}
+
+    def ignored(self) -> Mapping[str, int]:
+        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
+        return dict(self._ignored)
+
+    def remarks(self) -> Sequence[str]:
+        """Say which hints could not be used."""
+        return [f"{count:,} {what}" for what, count in self._unusable.items()]
+
+    def _people(self, place: _Place) -> dict[str, str]:
+        path = place.lists.get("identity_celeba")
+        if path is None:
+            raise SourceError(
+                self._tree.root, "holds CelebA's pictures but not who they show",
+                "identity_CelebA.txt, which Kaggle's form lacks",
+                "fetch it from CelebA's own Anno folder and lay it here",
+            )  # fmt: skip
+        people: dict[str, str] = {}
+        for line, stem, fields in self._rows(path):
+            if len(fields) != 1:
+                found = f"has {len(fields) + 1} fields"
+                raise SourceError(self._at(path, line), found, "a name and an identity")
+            if people.setdefault(stem, fields[0]) != fields[0]:
+                found = f"{stem} is {fields[0]} here and {people[stem]} above"
+                raise SourceError(self._at(path, line), found, "one identity for a picture")
+        return people
+
+    def _splits(self, place: _Place) -> dict[str, str]:
+        path = place.lists.get("list_eval_partition")
+        splits: dict[str, str] = {}
+        for line, stem, fields in self._rows(path) if path else ():
+            if len(fields) != 1 or fields[0] not in _SPLITS:
+                raise SourceError(self._at(path, line), " ".join(fields)[:60], "0, 1 or 2")
+            splits[stem] = _SPLITS[fields[0]]
+        return splits
+
+    def _hints(self, place: _Place) -> tuple[_Numbers, _Numbers]:
+        # Boxes and landmarks fit only the pictures that they were drawn in.
+        if self._options.pictures == "aligned":
+            return _Numbers(_BOX), self._numbers(place, "list_landmarks_align_celeba", _POINTS)
+        boxes = self._numbers(place, "list_bbox_celeba", _BOX)
+        return boxes, self._numbers(place, "list_landmarks_celeba", _POINTS)
+
+    def _numbers(self, place: _Place, name: str, width: int) -> _Numbers:
+        table = _Numbers(width)
+        path = place.lists.get(name)
+        for line, stem, fields in self._rows(path) if path else ():
+            values = numbers(fields, width)
+            if values is None:
+                found = " ".join(fields)[:60]
+                raise SourceError(self._at(path, line), found, f"a name, {width} numbers")
+            table.add(stem, values)
+        return table
+
+    def _box(self, boxes: _Numbers, stem: str) -> Box | None:
+        values = boxes.row(stem)
+        if values is None:
+            return None
+        x, y, width, height = values
+        box = box_of(x, y, width, height)
+        if box is None:
+            self._unusable["boxes of list_bbox_celeba have no area and are no hints"] += 1
+        return box
+
+    def _missing(
+        self, stems: list[str], people: dict[str, str], splits: dict[str, str], place: _Place
+    ) -> Iterator[Item]:
+        if self._options.missing == "count":
+            if stems:
+                self._ignored["rows whose file is not there"] = len(stems)
+            return
+        for stem in stems:
+            name = f"{stem}.jpg"
+            yield Item(
+                f"{place.pictures}/{name}" if place.pictures else name, 0, people[stem],
+                split=splits.get(stem), reject="missing",
+                reject_detail="identity_CelebA.txt names it, but it is not there",
+            )  # fmt: skip
+
+    def _rows(self, path: str) -> Iterator[tuple[int, str, list[str]]]:
+        """Read a list's rows: their lines, picture names without suffix and other fields."""
+        with self._tree.open(path) as file:
+            for number, line in enumerate(read_lines(file, self._tree.root / path), 1):
+                # Columns are padded with runs of spaces; Kaggle's have commas.
+                name, *fields = line.replace(",", " ").split() or [""]
+                if "." in name:
+                    yield number, _stem(name), fields
+                elif name and number > _HEAD:
+                    raise SourceError(self._at(path, number), repr(line[:60]), "a picture's name")
+
+    def _at(self, path: str | None, line: int) -> str:
+        return f"{self._tree.root / (path or '')}:{line}"
+
+
+class _Numbers:
+    """Rows of numbers by a picture's name; 4 bytes a number where a tuple takes forty."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._at: dict[str, int] = {}
+        self._values = array("f")
+
+    def add(self, stem: str, values: tuple[float, ...]) -> None:
+        """Add a row; of two with one name the first counts."""
+        if self._at.setdefault(stem, len(self._at)) == len(self._values) // self._width:
+            self._values.extend(values)
+
+    def row(self, stem: str) -> tuple[float, ...] | None:
+        """Give a row; None: there is none."""
+        at = self._at.get(stem)
+        if at is None:
+            return None
+        return tuple(self._values[at * self._width : (at + 1) * self._width])
+
+
+def _find(tree: Tree, pictures: str) -> _Place | None:
+    """Find the pictures and the lists, at most three folders down."""
+    named: dict[str, str] = {}
+    unnamed: list[str] = []
+    lists: dict[str, str] = {}
+    queue = [("", 0)]
+    while queue:
+        folder, depth = queue.pop(0)
+        below = []
+        for entry in tree.entries(folder):
+            stem = _stem(entry.name).lower()
+            if entry.is_folder:
+                below.append(entry)
+            elif _PICTURE.fullmatch(entry.name):
+                if unnamed[-1:] != [folder]:
+                    unnamed.append(folder)
+            elif stem in _LISTS and entry.name.lower().endswith((".txt", ".csv")):
+                lists.setdefault(stem, entry.source)
+        for entry in below if len(below) <= _MANY else ():
+            if any(entry.name.lower() in names for names in _FOLDERS.values()):
+                # The innermost: Kaggle's archive has the folder twice.
+                named[entry.name.lower()] = _innermost(tree, entry)
+            elif depth < _DEPTH:
+                queue.append((entry.source, depth + 1))
+    at = next((named[name] for name in _FOLDERS[pictures] if name in named), None)
+    if at is None and pictures == "wild" and not named and unnamed:
+        at = unnamed[0]
+    return None if at is None else _Place(at, lists)
+
+
+def _innermost(tree: Tree, entry: Entry) -> str:
+    for below in islice(tree.entries(entry.source), _MANY):
+        if below.is_folder and below.name.lower() == entry.name.lower():
+            return below.source
+    return entry.source
+
+
+def _stem(name: str) -> str:
+    return unicodedata.normalize("NFC", name.rpartition(".")[0] or name)

@@ -1,0 +1,210 @@
+"""VGGFace (1): a list of URLs for each person, and the pictures that were fetched by them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from fusekit.errors import SourceError
+from fusekit.readers.delimited import box_of, numbers, read_lines
+from fusekit.readers.item import Item
+from fusekit.readers.listed_files import Missing  # noqa: TC001 - pydantic reads it
+from fusekit.readers.options import Options, read_options
+from fusekit.readers.places import find_folders
+from fusekit.readers.tree import is_tree, open_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from fusekit.cards.card import Form, Kind
+    from fusekit.readers.delimited import Box
+    from fusekit.readers.tree import Tree
+    from fusekit.readers.walk import Entry
+
+_AFTER_URL: Final = 7  # left top right bottom pose score curation; a URL may hold spaces
+
+
+class VggfaceOptions(Options):
+    """What becomes of dead URLs.
+
+    Attributes:
+        missing: Rows whose picture was not fetched: ``reject`` or ``count``.
+    """
+
+    missing: Missing = "reject"
+
+
+class VggfaceReader:
+    """Reader of VGGFace; the identity is the name of the person's list, as it is spelt.
+
+    Pictures are those in folders named as the lists are, under the row's number: at
+    ``images/<Name>/<id>.jpg``, ``<Name>/<id>.jpg``, ``files/<Name>/<id>.jpg`` and the like.
+    """
+
+    looks_for = "files/<Name>.txt and pictures <Name>/<id>.jpg"
+    numeric_identities = False
+
+    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
+        self._options, self.form_spec = read_options(VggfaceOptions, form)
+        self.form = form.name
+        self._kind = kind
+        self._ignored: Counter[str] = Counter()
+        self._unusable: Counter[str] = Counter()
+        self._tree = open_tree(raw, self._ignored, self.looks_for)
+        self.front_to_back = self._tree.front_to_back
+
+    @classmethod
+    def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - no option matters
+        """Say whether a folder of lists is there."""
+        return is_tree(raw) and bool(_lists(open_tree(raw, Counter())))
+
+    def items(self) -> Iterator[Item]:
+        """List the rows' pictures; see :class:`fusekit.readers.item.Reader`."""
+        self._ignored.clear()
+        self._unusable.clear()
+        tree = open_tree(self._tree.root, Counter())  # what it passes over is counted at the end
+        lists = _lists(tree)
+        if not lists:
+            raise SourceError(self._tree.root, "no list of VGGFace was found", self.looks_for)
+        folders = _people(tree, lists)
+        if not folders:
+            raise SourceError(
+                self._tree.root, "holds lists of URLs and no pictures",
+                "a folder of pictures for each list",
+                "fetch them first: the second word of each row is the URL, and img2dataset can",
+            )  # fmt: skip
+        for person, source in lists.items():
+            yield from self._person(tree, person, source, folders.get(person, []))
+        theirs = tuple(f"{each}/" for found in folders.values() for each in found)
+        self._count_others(theirs)
+
+    def read(self, item: Item) -> bytes:
+        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
+        return self._tree.read(item.source, item.offset, item.size)
+
+    def names(self) -> Mapping[str, str]:
+        """Give people's names with spaces, as they are read."""
+        tree = open_tree(self._tree.root, Counter())
+        return {person: person.replace("_", " ") for person in _lists(tree)}
+
+    def ignored(self) -> Mapping[str, int]:
+        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
+        return dict(self._ignored)
+
+    def remarks(self) -> Sequence[str]:
+        """Say which hints could not be used."""
+        return [f"{count:,} {what}" for what, count in self._unusable.items()]
+
+    def _person(self, tree: Tree, person: str, source: str, folders: list[str]) -> Iterator[Item]:
+        files: dict[str, Entry] = {}
+        others: list[Entry] = []
+        for file in (file for folder in folders for file in tree.files(folder)):
+            stem = file.name.partition(".")[0]
+            number = stem.rpartition("_")[2] or stem
+            if files.setdefault(number, file) is not file:
+                others.append(file)
+        identity = None if self._kind == "unlabeled" else person
+        seen: set[str] = set()
+        for number, url, box in self._rows(source):
+            if number in seen:
+                self._ignored["rows that say again what a row before them says"] += 1
+                continue
+            seen.add(number)
+            found = files.pop(number, None)
+            if found is not None:
+                yield Item(
+                    found.source, found.size, identity, offset=found.offset, bbox=box, url=url
+                )
+            elif self._options.missing == "count":
+                self._ignored["rows whose file is not there"] += 1
+            else:
+                folder = folders[0] if folders else person
+                yield Item(
+                    f"{folder}/{number}.jpg", 0, identity, bbox=box, url=url, reject="missing",
+                    reject_detail="its list names it, but it is not there",
+                )  # fmt: skip
+        for file in [*files.values(), *others]:
+            yield Item(
+                file.source, file.size, identity, offset=file.offset, reject="unlisted",
+                reject_detail=f"{source} does not name it",
+            )  # fmt: skip
+
+    def _rows(self, source: str) -> Iterator[tuple[str, str, Box | None]]:
+        """Read a list: number, URL and box of each row."""
+        with self._tree.open(source) as file:
+            for line in read_lines(file, self._tree.root / source):
+                number, *fields = line.split() or [""]
+                if not fields or "/" in number:
+                    self._ignored["rows that are no number and URL"] += bool(number)
+                    continue
+                corners = numbers(fields[-_AFTER_URL:][:4], 4) if fields[_AFTER_URL:] else None
+                box = None
+                if corners:
+                    left, top, right, bottom = corners
+                    box = box_of(left, top, right - left, bottom - top)
+                if box is None:
+                    self._unusable["boxes have no area and are no hints"] += 1
+                url = " ".join(fields[:-_AFTER_URL] if fields[_AFTER_URL:] else fields[:1])
+                yield number, url, box
+
+    def _count_others(self, theirs: tuple[str, ...]) -> None:
+        """Count what lies in nobody's folder."""
+        heads = frozenset(theirs)
+        for file in self._tree.files():
+            parts = file.source.split("/")
+            if not any(f"{'/'.join(parts[:n])}/" in heads for n in range(1, len(parts))):
+                self._ignored["files outside the people's folders"] += 1
+
+
+def _lists(tree: Tree) -> dict[str, str]:
+    """Find the lists in ``files/`` or in the raw folder itself: person to list."""
+    places = [""]
+    for folder in [entry for entry in tree.entries() if entry.is_folder]:
+        if folder.name.lower() == "files":
+            places.insert(0, folder.source)
+        elif folder.name.lower().startswith("vgg_face"):
+            places.append(f"{folder.source}/files")
+    for place in places:
+        try:
+            entries = list(tree.entries(place))
+        except SourceError:
+            continue
+        lists = {
+            unicodedata.normalize("NFC", entry.name[:-4]): entry.source
+            for entry in entries
+            if not entry.is_folder and entry.name.lower().endswith(".txt")
+        }
+        if lists and _is_list(tree, next(iter(lists.values()))):
+            return lists
+    return {}
+
+
+def _is_list(tree: Tree, source: str) -> bool:
+    with tree.open(source) as file:
+        try:
+            fields = next(read_lines(file, source), "").split()
+        except SourceError:
+            return False
+    return len(fields) > 1 and fields[0].isdigit() and "://" in fields[1]
+
+
+def _people(tree: Tree, lists: Mapping[str, str]) -> dict[str, list[str]]:
+    """Find the folders of pictures, by the names of the lists."""
+    found: dict[str, list[str]] = {}
+
+    def holds_people(folder: str, entries: list[Entry]) -> bool:  # noqa: ARG001
+        return any(entry.is_folder and _key(entry.name) in people for entry in entries)
+
+    people = {_key(name): name for name in lists}
+    for base in find_folders(tree, holds_people):
+        for entry in tree.entries(base):
+            name = people.get(_key(entry.name)) if entry.is_folder else None
+            if name is not None:
+                found.setdefault(name, []).append(entry.source)
+    return found
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).replace(" ", "_").lower()
