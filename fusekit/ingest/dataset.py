@@ -298,7 +298,8 @@ def _rehearse(
 ) -> IngestResult:
     people, count, away = set(), 0, 0
     for count, item in enumerate(reader.items(), 1):
-        people.add(item.identity)
+        if item.reject is None:
+            people.add(item.identity)
         away += item.reject in _NOT_THERE
         if count % 10_000 == 0:
             report(Progress("list", count, None, "items"))

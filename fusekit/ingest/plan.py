@@ -52,14 +52,17 @@ class Listing:
         spool: Arrow file with one row per item.
         items: How many.
         identities: Their texts in the order that numbers them.
-        index: Number of each, by the order of its first appearance, which the spool holds.
+        absent: Texts of those who only have items that the listing itself rejects.
+        place: Place of each in ``identities`` and ``absent`` together, by the order of its first
+            appearance, which the spool holds.
         digest: sha256 over every row: all that the reader says of an item.
     """
 
     spool: Path
     items: int
     identities: list[str]
-    index: np.ndarray[Any, Any]
+    absent: list[str]
+    place: np.ndarray[Any, Any]
     digest: str
 
 
@@ -86,6 +89,7 @@ def list_items(reader: Reader, spool: Path, where: str, report: Report = silent)
         SourceError: There is no item at all.
     """
     people: dict[str, int] = {}
+    present: set[int] = set()
     digest = hashlib.sha256()
     count = 0
     with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_file(file, _SPOOL_SCHEMA) as out:
@@ -94,15 +98,17 @@ def list_items(reader: Reader, spool: Path, where: str, report: Report = silent)
             # Labels and hints too: the same files under other ones are other data.
             digest.update(json.dumps(columns).encode())
             count += len(batch)
-            out.write_batch(_spooled(columns, people))
+            out.write_batch(_spooled(columns, people, present))
             report(Progress("list", count, None, "items"))
     if count == 0:
         raise SourceError(where, "no pictures were found", f"the form {reader.form!r}")
     by = (lambda text: (int(text), text)) if reader.numeric_identities else str.encode
-    ordered = sorted(people, key=by)
-    index = np.empty(len(people), np.int32)
-    index[[people[person] for person in ordered]] = np.arange(len(ordered), dtype=np.int32)
-    return Listing(spool, count, ordered, index, digest.hexdigest())
+    # Who is in lists only has no number: the dataset has no picture of them.
+    ordered = sorted((person for person, code in people.items() if code in present), key=by)
+    absent = [person for person, code in people.items() if code not in present]
+    place = np.empty(len(people), np.int32)
+    place[[people[person] for person in (*ordered, *absent)]] = np.arange(len(people))
+    return Listing(spool, count, ordered, absent, place, digest.hexdigest())
 
 
 def fix_plan(
@@ -140,7 +146,7 @@ def fix_plan(
         write_table(storage, layout.identities(name), rows, IDENTITIES_SCHEMA)
     key = derive(settings["seed"], "units")
     with _opened(listing.spool) as table:
-        people = pa.array(listing.identities, pa.string())
+        texts = pa.array([*listing.identities, *listing.absent], pa.string())
         in_order = _by_offset(table) if settings["order"] == "source" else None
         for unit in range(units):
             part = layout.plan_part(name, unit)
@@ -151,7 +157,7 @@ def fix_plan(
                 else:
                     start = unit * settings["unit_size"]
                     numbers = in_order[start : start + size]
-                rows = _unit_rows(table, people, listing.index, numbers)
+                rows = _unit_rows(table.take(pa.array(numbers)), texts, listing)
                 write_table(storage, part, rows, PLAN_SCHEMA)
     return plan
 
@@ -197,12 +203,17 @@ def _columns(batch: list[Item], first: int) -> dict[str, list[Any]]:
     return columns
 
 
-def _spooled(columns: dict[str, list[Any]], people: dict[str, int]) -> pa.RecordBatch:
+def _spooled(
+    columns: dict[str, list[Any]], people: dict[str, int], present: set[int]
+) -> pa.RecordBatch:
     """Make the spool's batch: an identity as the number of its first appearance."""
     codes = [
         -1 if person is None else people.setdefault(person, len(people))
         for person in columns["identity"]
     ]
+    present.update(
+        code for code, reject in zip(codes, columns["reject"], strict=True) if reject is None
+    )
     values = columns | {"identity": codes}
     return pa.record_batch([_array(values[field.name], field.type) for field in _SPOOL_SCHEMA],
                            schema=_SPOOL_SCHEMA)  # fmt: skip
@@ -220,15 +231,14 @@ def _by_offset(table: pa.Table) -> np.ndarray[Any, Any]:
     return np.argsort(table["offset"].to_numpy(), kind="stable")
 
 
-def _unit_rows(
-    table: pa.Table, people: pa.Array, index: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any]
-) -> pa.Table:
-    rows = table.take(pa.array(numbers))
+def _unit_rows(rows: pa.Table, texts: pa.Array, listing: Listing) -> pa.Table:
     codes = rows["identity"].to_numpy()
-    places = np.where(codes < 0, -1, index[codes] if len(index) else -1).astype(np.int32)
-    texts = people.take(pa.array(places, mask=places < 0))
+    places = np.full(len(codes), -1, np.int32)
+    places[codes >= 0] = listing.place[codes[codes >= 0]]
     at = _SPOOL_SCHEMA.get_field_index("identity")
-    rows = rows.set_column(at, PLAN_SCHEMA.field("identity"), texts)
+    spelled = texts.take(pa.array(places, mask=places < 0))
+    rows = rows.set_column(at, PLAN_SCHEMA.field("identity"), spelled)
+    places[places >= len(listing.identities)] = -1
     at = PLAN_SCHEMA.get_field_index("identity_index")
     return rows.add_column(at, PLAN_SCHEMA.field(at), pa.array(places))
 

@@ -53,6 +53,20 @@ def test_units_are_a_partition_of_the_items(items, unit_size, seed):
     assert all((unit[1:] > unit[:-1]).all() for unit in units), "file order inside a unit"
 
 
+def test_who_is_in_lists_only_has_no_number_but_keeps_the_name(storage, tmp_path):
+    items = [
+        Item("b/1.jpg", 1, "b"), Item("a/1.jpg", 0, "a", reject="missing", reject_detail="gone"),
+        Item("b/2.jpg", 0, "b", reject="missing", reject_detail="gone"), Item("c/1.jpg", 1, "c"),
+    ]  # fmt: skip
+    plan = planned(storage, tmp_path / "spool", items)
+    rows = read_table(storage, layout.plan_part("pins", 0), PLAN_SCHEMA).to_pylist()
+    found = [(row["identity"], row["identity_index"], row["reject"]) for row in rows]
+    assert found == [("b", 0, None), ("a", -1, "missing"), ("b", 0, "missing"), ("c", 1, None)]
+    assert plan.identities == 2
+    people = read_table(storage, layout.identities("pins"), IDENTITIES_SCHEMA)
+    assert people["identity"].to_pylist() == ["b", "c"]
+
+
 def test_units_of_data_read_front_to_back_are_runs_by_offset(storage, tmp_path):
     items = [
         Item(f"{n}.jpg", 1, "a", offset=offset) for n, offset in enumerate([50, 20, 40, 10, 30])
