@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import os
 import re
 import sys
@@ -13,13 +14,14 @@ from typer.testing import CliRunner
 
 import fusekit
 from fusekit import schema
-from fusekit.cards.card import list_cards
+from fusekit.cards.card import Card, CardForm, Overlap, list_cards
 from fusekit.cli.main import app
 from fusekit.models.catalogue import MODELS
-from fusekit.report.datasets import list_known
+from fusekit.readers.registry import reader_names, reader_type
 from fusekit.store.views import VIEWS
 
 FOLDER = Path(__file__).parent / "reference"
+FORM_TEST = "tests/datasets/test_every_form.py"
 MADE = "<!-- made by `make docs`; change the code, not this page -->\n"
 
 TABLES = {
@@ -38,6 +40,24 @@ TABLES = {
         schema.PLAN,
     ),
     "Identities": ("`datasets/<dataset>/plan/identities.parquet`.", schema.IDENTITIES),
+    "Pairs": (
+        "`datasets/<dataset>/pairs.parquet`: what an evaluation set compares, in its own order; "
+        "as released, without keys, in `plan/pairs.parquet`.",
+        schema.PAIRS,
+    ),
+    "Templates": (
+        "`datasets/<dataset>/templates.parquet`: sets of images that are compared as one; "
+        "without keys in `plan/templates.parquet`.",
+        schema.TEMPLATES,
+    ),
+    "Template pairs": (
+        "`datasets/<dataset>/plan/template_pairs.parquet`.",
+        schema.TEMPLATE_PAIRS,
+    ),
+    "Searches": (
+        "`datasets/<dataset>/plan/searches.parquet`: galleries and probes of 1:N search.",
+        schema.SEARCHES,
+    ),
     "Embeddings": (
         "`datasets/<dataset>/embeddings/<model>-<sha8>/part-*.parquet`, row by row as the "
         "manifest's part.",
@@ -80,6 +100,7 @@ def pages() -> dict[str, str]:
     return {
         "cards.md": cards_page(),
         "cli.md": cli_page(),
+        "datasets.md": datasets_page(),
         "models.md": models_page(),
         "python.md": python_page(),
         "schema.md": schema_page(),
@@ -164,33 +185,107 @@ def column_table(columns: tuple[schema.Column, ...]) -> str:
     return grid("column", "type", "null", "meaning", rows=rows)
 
 
-def cards_page() -> str:
-    known = {row.dataset: row for row in list_known()}
-    rows = []
-    for card in list_cards():
-        row = known[card.name]
-        forms = [*(f"`{f}`" for f in row.forms), *(f"({f})" for f in row.later)]
-        rows.append(
-            f"| `{card.name}` | {card.kind} | {number(card.index)} | {number(card.identities)} "
-            f"| {number(card.images)} | {', '.join(forms)} |"
-        )
+def datasets_page() -> str:
+    cards = list_cards()
+    rows = [
+        f"| [`{card.name}`](#{card.name}) | {card.kind} | {number(card.index)} "
+        f"| {number(card.identities)} | {number(card.images)} "
+        f"| {', '.join(f'`{form.name}`' for form in card.resolved())} |"
+        for card in cards
+    ]
     parts = [
         MADE,
         "# Datasets that fusekit knows\n",
-        "A card in `manifests/` says how a release lies on disk. Numbers are the published ones "
-        "and are never checked. Forms in parentheses are read by a later release. fusekit "
-        "downloads no dataset: each comes from its makers, under their terms.\n",
-        grid("card", "kind", "index", "identities", "images", "forms", rows=rows),
+        "A card in `manifests/` says how a release lies on disk; [cards](cards.md) tells what can "
+        "stand in one. `fusekit ingest NAME --from RAW` tries a dataset's forms in the order "
+        "below and says which one it took; `--form` overrules. Numbers are the published ones: "
+        "they are compared with what is there and never enforced. fusekit downloads no dataset: "
+        "each comes from its makers, under their terms.\n",
+        grid("dataset", "kind", "index", "identities", "images", "forms", rows=rows),
+        f"Each form is laid out small, exactly as it is released, and ingested end to end by "
+        f"`pytest {FORM_TEST} -k NAME`; the last column names the case.\n",
     ]
-    for card in list_cards():
-        about = [f"**{card.title}**" if card.title else ""]
-        about.append(f"Terms: {card.terms}." if card.terms else "")
-        about.append(" ".join(card.notes.split()))
-        about += [f"{o.dataset}: {' '.join(o.note.split())}" for o in card.overlaps]
-        about.append(" ".join(f"<{url}>" for url in card.urls))
-        text = "\n\n".join(part for part in about if part)
-        parts.append(f"## {card.name}\n\n{text}\n")
+    parts += [dataset_section(card) for card in cards]
     return "\n".join(parts)
+
+
+def dataset_section(card: Card) -> str:
+    about = [f"**{card.title}**" if card.title else ""]
+    about.append(f"Terms: {card.terms}." if card.terms else "")
+    about.append(f"Figures: {card.figures}." if card.figures else "")
+    about.append(" ".join(card.notes.split()))
+    about += [f"{o.dataset}: {' '.join(o.note.split())}" for o in card.overlaps]
+    about.append(" ".join(f"<{url}>" for url in card.urls))
+    rows = []
+    for form, spelled in zip(card.resolved(), card.forms, strict=True):
+        crops = f"aligned, `{form.template}`" if form.aligned else "detected"
+        notes = " ".join(spelled.notes.split())
+        looks_for = reader_type(form.reader).looks_for
+        rows.append(
+            f"| `{form.name}` | `{form.reader}`: {looks_for}{'. ' + notes if notes else ''} "
+            f"| {crops} | {number(form.identities)} | {number(form.images)} "
+            f"| `{card.name}-{form.name}` |"
+        )
+    text = "\n\n".join(part for part in about if part)
+    head = ("form", "reader", "crops", "identities", "images", "test")
+    return f"## {card.name}\n\n{text}\n\n{grid(*head, rows=rows)}"
+
+
+def cards_page() -> str:
+    parts = [
+        MADE,
+        "# Cards\n",
+        "A card is a YAML file of words, numbers and file names: no code, no class paths. "
+        "[Add a dataset](../how-to/add-a-dataset.md) writes one. fusekit's own are in "
+        "`manifests/`; [the datasets](datasets.md) are made from them.\n",
+    ]
+    for title, model in (("Card", Card), ("Form", CardForm), ("Overlap", Overlap)):
+        parts.append(f"## {title}\n\n{attributes_table(model)}")
+    parts.append(
+        "## Readers and their options\n\n"
+        "A form's `options` are those of its reader. On the command line "
+        "`--option NAME=VALUE` goes over the card's.\n"
+    )
+    for name in reader_names():
+        reader = reader_type(name)
+        doc = (inspect.getdoc(reader) or "").split("\n", 1)[0]
+        options = options_of(reader)
+        table = f"\n{attributes_table(options)}" if options else ""
+        parts.append(f"### {name}\n\n{doc} Looks for {reader.looks_for}.\n{table}")
+    return "\n".join(parts)
+
+
+def options_of(reader: object) -> type | None:
+    """Find the options of a reader: the model that its module gives to ``read_options``."""
+    source = inspect.getsource(reader)
+    module = inspect.getmodule(reader)
+    found = re.search(r"read_options\((\w+)[,)]", source)
+    if found is None:
+        found = re.search(r"read_options\((\w+)[,)]", inspect.getsource(module))
+    options = getattr(module, found[1]) if found else None
+    return options if options is not None and options.model_fields else None
+
+
+def attributes_table(model: type) -> str:
+    """Show a model's fields with what its docstring says of each."""
+    told = re.findall(
+        r"^    (\w+): (.*?)(?=^    \w+: |\Z)",
+        (inspect.getdoc(model) or "").partition("Attributes:\n")[2],
+        flags=re.DOTALL | re.MULTILINE,
+    )
+    meanings = {name: " ".join(text.split()) for name, text in told}
+    rows = []
+    for name, field in model.model_fields.items():
+        default = "" if field.is_required() else f"`{json.dumps(plain(field.default))}`"
+        rows.append(f"| `{name}` | {default} | {meanings[name]} |")
+    return grid("key", "default", "meaning", rows=rows)
+
+
+def plain(value: object) -> object:
+    """Give a default as JSON has it."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, tuple) else value
 
 
 def models_page() -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from fusekit.cards.card import CROP_SIZES
 from fusekit.engines.local import default_workers, run_units, tick
 from fusekit.errors import ItemError, ModelError, StoreError
 from fusekit.faces.embed import Embedder, open_embedder
 from fusekit.faces.image import RgbImage, decode_image
-from fusekit.faces.template import ARCFACE_SIZE
+from fusekit.faces.rewarp import Rewarp
 from fusekit.fingerprint import digest16
 from fusekit.models.registry import ResolvedModel, resolve_model
 from fusekit.progress import Progress, Report, silent
@@ -42,8 +43,6 @@ DEFAULT_EMBEDDER: Final = "dlib-resnet-v1"
 # A model's last bits may follow the size of a batch, so batches are cut alike in every run.
 _BATCH: Final = 64
 _STORED: Final = ("key", "identity", "identity_index", "dataset_index")
-_CROP: Final = (ARCFACE_SIZE, ARCFACE_SIZE, 3)
-_TEMPLATE: Final = "arcface-112"
 _PLACE: Final = ("offset", "length", "format", "content_digest")
 
 
@@ -85,7 +84,8 @@ def embed_dataset(
 ) -> EmbedResult:
     """Embed every crop of a dataset, or go on with a run that was stopped.
 
-    Crops are given to the model by its own input contract. The same crops and model give the
+    Crops are given to the model by its own input contract; those of another template than ArcFace's
+    are brought to it first. The same crops and model give the
     same bytes with any number of workers (on one kind of processor and one set of versions), and
     units that stand already are not made again.
 
@@ -117,8 +117,9 @@ def embed_with(
 ) -> EmbedResult:  # fmt: skip
     """Embed an opened dataset by a resolved model, as :func:`embed_dataset`."""
     started = time.monotonic()
-    if info.template != _TEMPLATE:
-        raise StoreError(info.name, f"holds {info.template} crops", f"{_TEMPLATE} crops")
+    if CROP_SIZES.get(info.template) != info.crop_size:
+        expected = f"crops of {' or '.join(CROP_SIZES)}"
+        raise StoreError(info.name, f"holds {info.template} crops", expected)
     model = embedding_model(resolved)
     dims: list[int] = []
     waiting: list[UnitRecord] = []
@@ -139,7 +140,10 @@ def embed_with(
             report(Progress(stage, done + counts.get("samples", 0), info.samples, "samples"))
 
         show({})
-        task = partial(_embed_unit, storage=storage, dataset=info.name, resolved=resolved)
+        task = partial(
+            _embed_unit, storage=storage, dataset=info.name, template=info.template,
+            resolved=resolved,
+        )  # fmt: skip
         workers = default_workers() if workers is None else workers
         run_units(
             task, [r.unit for r in waiting],
@@ -164,8 +168,16 @@ def embedding_model(resolved: ResolvedModel) -> EmbeddingModel:
     return EmbeddingModel(resolved.name, resolved.sha256, how)
 
 
-def read_crops(storage: Storage, dataset: str, unit: int) -> Iterator[tuple[str, RgbImage | None]]:
+def read_crops(
+    storage: Storage, dataset: str, template: str, unit: int
+) -> Iterator[tuple[str, RgbImage | None]]:
     """Read a unit's crops from its shard by the manifest's byte ranges.
+
+    Args:
+        storage: The store.
+        dataset: The dataset's name.
+        template: What its crops are aligned to; their size is the template's.
+        unit: The unit's number.
 
     Yields:
         Each key and its uint8 ``(H, W, 3)`` RGB crop; None for an erased sample.
@@ -179,6 +191,7 @@ def read_crops(storage: Storage, dataset: str, unit: int) -> Iterator[tuple[str,
     if not rows.num_rows:
         return
     name = layout.shard(dataset, unit)
+    width, height = CROP_SIZES[template]
     if not storage.exists(name):
         raise StoreError(name, "is missing", None, f"fusekit verify {dataset} tells what else is")
     with storage.path(name).open("rb") as shard:
@@ -194,10 +207,12 @@ def read_crops(storage: Storage, dataset: str, unit: int) -> Iterator[tuple[str,
                     where, "is not the crop that the manifest names", None,
                     f"fusekit verify {dataset} tells what else is",
                 )  # fmt: skip
-            yield row["key"], _decode(where, data, row["format"])
+            yield row["key"], _decode(where, data, row["format"], (height, width, 3))
 
 
-def _embed_unit(unit: int, storage: Storage, dataset: str, resolved: ResolvedModel) -> int:
+def _embed_unit(
+    unit: int, storage: Storage, dataset: str, template: str, resolved: ResolvedModel
+) -> int:
     record = read_record(storage, dataset, unit)
     if record is None:
         raise StoreError(dataset, f"unit {unit} is not done", None, "ingest again")
@@ -205,19 +220,20 @@ def _embed_unit(unit: int, storage: Storage, dataset: str, resolved: ResolvedMod
         storage, layout.manifest_part(dataset, unit), MANIFEST_SCHEMA, list(_STORED)
     )
     embedder = _embedder(resolved)
-    outputs = _outputs(read_crops(storage, dataset, unit), embedder, manifest.num_rows)
+    crops = read_crops(storage, dataset, template, unit)
+    outputs = _outputs(crops, Rewarp.of(template), embedder, manifest.num_rows)
     write_part(storage, dataset, record, embedding_model(resolved), manifest, outputs)
     return record.samples
 
 
 def _outputs(
-    crops: Iterator[tuple[str, RgbImage | None]], embedder: Embedder, count: int
+    crops: Iterator[tuple[str, RgbImage | None]], rewarp: Rewarp, embedder: Embedder, count: int
 ) -> Vectors:
     outputs = np.zeros((count, embedder.dim), np.float32)
     batch: list[tuple[int, str, RgbImage]] = []
     for row, (key, crop) in enumerate(crops):
         if crop is not None:
-            batch.append((row, key, crop))
+            batch.append((row, key, rewarp(crop)))
         if len(batch) == _BATCH or (batch and row == count - 1):
             _embed_batch(batch, embedder, outputs)
             batch = []
@@ -235,7 +251,7 @@ def _embed_batch(
         outputs[row] = vector
 
 
-def _decode(where: str, data: bytes, fmt: str) -> RgbImage:
+def _decode(where: str, data: bytes, fmt: str, shape: tuple[int, int, int]) -> RgbImage:
     try:
         if fmt == "raw":
             crop: RgbImage = np.load(io.BytesIO(data), allow_pickle=False)
@@ -244,8 +260,8 @@ def _decode(where: str, data: bytes, fmt: str) -> RgbImage:
     except (ItemError, ValueError, EOFError) as error:
         found = error.found if isinstance(error, ItemError) else str(error)
         raise StoreError(where, f"does not decode ({found})", f"a {fmt} crop") from None
-    if crop.dtype != np.uint8 or crop.shape != _CROP:
-        raise StoreError(where, f"decodes to {crop.dtype} {crop.shape}", f"uint8 {_CROP}")
+    if crop.dtype != np.uint8 or crop.shape != shape:
+        raise StoreError(where, f"decodes to {crop.dtype} {crop.shape}", f"uint8 {shape}")
     return crop
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+
+if TYPE_CHECKING:
+    from fusekit.faces.rewarp import Rewarp
 
 Layout: TypeAlias = Literal["chw", "hwc"]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -32,6 +35,14 @@ class UnusableCropError(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+class Decoder(Protocol):
+    """Turns stored crops into pixels of a batch; one object serves one thread."""
+
+    def decode(self, data: bytes, code: int, out: Pixels) -> None:
+        """Decode one crop into its place in a batch; see :meth:`CropDecoder.decode`."""
+        ...
 
 
 class CropDecoder:
@@ -109,6 +120,30 @@ class CropDecoder:
         if shape != self._shape:
             found, wanted = ("x".join(map(str, s)) for s in (shape, self._shape))
             raise UnusableCropError("size", f"{found} pixels, not {wanted}")
+
+
+class RewarpDecoder:
+    """Decode crops of another template than the batch's, and bring them to the ArcFace crop.
+
+    Args:
+        rewarp: Of the template that the stored crops are aligned to.
+        layout: Of the batch, whose crops are 112x112.
+    """
+
+    def __init__(self, rewarp: Rewarp, layout: Layout) -> None:
+        self._rewarp = rewarp
+        width, height = rewarp.size
+        self._crops = CropDecoder(height, width, "hwc")
+        self._stored = np.empty((height, width, 3), np.uint8)
+        self._splits = layout == "chw"
+
+    def decode(self, data: bytes, code: int, out: Pixels) -> None:
+        """Decode one crop into its place in a batch; see :meth:`CropDecoder.decode`."""
+        self._crops.decode(data, code, self._stored)
+        if self._splits:
+            cv2.split(self._rewarp(self._stored), list(out))
+        else:
+            self._rewarp(self._stored, out)
 
 
 def _npy_head(shape: tuple[int, ...]) -> bytes:

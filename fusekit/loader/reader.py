@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 
 from fusekit.errors import LoaderError
-from fusekit.loader.decode import CropDecoder, Layout, Pixels, UnusableCropError
+from fusekit.faces.rewarp import Rewarp
+from fusekit.loader.decode import (
+    CropDecoder,
+    Decoder,
+    Layout,
+    Pixels,
+    RewarpDecoder,
+    UnusableCropError,
+)
 from fusekit.loader.files import ShardFiles
 
 if TYPE_CHECKING:
@@ -75,6 +83,9 @@ class CropReader:
         self._verify = verify
         self._files = ShardFiles(mixture.shard_paths)
         self._width, self._height = mixture.crop_size
+        self._templates = [source.template for source in mixture.sources]  # by source index
+        others = sorted(set(self._templates) - {mixture.template})
+        self._rewarps = {template: Rewarp.of(template) for template in others}
 
     def draft(self, plan: Plan) -> Draft:
         """Make the empty memory of a batch."""
@@ -88,18 +99,18 @@ class CropReader:
         Raises:
             LoaderError: A shard can't be read, or too many rows in succession give no pixels.
         """
-        decoder = CropDecoder(self._height, self._width, self._layout)
+        decoders = self._decoders()
         rows = draft.plan.rows[start:stop]
         index = self._index
-        columns = [c[rows].tolist() for c in (index.shard, index.offset, index.length)]
-        codes = index.format[rows].tolist()
-        places = zip(range(start, stop), rows.tolist(), *columns, codes, strict=True)
-        for place, row, shard, offset, length, code in places:
+        named = (index.shard, index.offset, index.length, index.format, index.source)
+        columns = [column[rows].tolist() for column in named]
+        places = zip(range(start, stop), rows.tolist(), *columns, strict=True)
+        for place, row, shard, offset, length, code, source in places:
             try:
                 data = self._bytes(row, shard, offset, length)
-                decoder.decode(data, code, draft.images[place])
+                decoders[source].decode(data, code, draft.images[place])
             except UnusableCropError as error:
-                self._stand_in(draft, place, decoder, error)
+                self._stand_in(draft, place, decoders, error)
             except Exception as error:
                 error.add_note(f"while reading {self._where(row)}")
                 raise
@@ -107,6 +118,15 @@ class CropReader:
     def close(self) -> None:
         """Close the shards."""
         self._files.close()
+
+    def _decoders(self) -> list[Decoder]:
+        """Make the decoder of each source; those of one template share theirs."""
+        plain = CropDecoder(self._height, self._width, self._layout)
+        others = {
+            template: RewarpDecoder(rewarp, self._layout)
+            for template, rewarp in self._rewarps.items()
+        }
+        return [others.get(template, plain) for template in self._templates]
 
     def _bytes(self, row: int, shard: int, offset: int, length: int) -> bytes:
         if length <= 0:
@@ -127,7 +147,7 @@ class CropReader:
         return data
 
     def _stand_in(
-        self, draft: Draft, place: int, decoder: CropDecoder, error: UnusableCropError
+        self, draft: Draft, place: int, decoders: list[Decoder], error: UnusableCropError
     ) -> None:
         """Fill a place with the row at the next position of its stream that gives pixels.
 
@@ -145,6 +165,7 @@ class CropReader:
                 data = self._bytes(
                     row, int(index.shard[row]), int(index.offset[row]), int(index.length[row])
                 )
+                decoder = decoders[int(index.source[row])]
                 decoder.decode(data, int(index.format[row]), draft.images[place])
             except UnusableCropError:
                 continue  # counted in its own turn

@@ -154,6 +154,7 @@ def _describe(
                 dropped=chosen.dropped,
                 finding=source.finding.fingerprint if source.finding else None,
                 fingerprint=chosen.info.fingerprint,
+                template=chosen.info.template,
             )
         )
         first_row += chosen.rows
@@ -166,8 +167,8 @@ def _describe(
         "recipe": recipe,
         "recipe_fingerprint": fingerprint(recipe),
         "softmax": "per_dataset" if plan.recipe.labels == "keep" else "joint",
-        "template": plan.sources[0].info.template,
-        "crop_size": list(plan.sources[0].info.crop_size),
+        "template": plan.template,
+        "crop_size": list(plan.crop_size),
         "labeled": labeled,
         "unlabeled": first_row - labeled,
         "classes": ranges[-1].end,
@@ -209,7 +210,9 @@ def _built_before(storage: Storage, plan: MixturePlan) -> dict[str, Any] | None:
     replace = "--overwrite builds it again"
     try:
         about: dict[str, Any] = json.loads(storage.read(f"{folder}/mixture.json"))
-        version, there = about["format_version"], _comparable(about["recipe"], about["datasets"])
+        version = about["format_version"]
+        recipe = Recipe.model_validate(about["recipe"]).as_json()  # keys that are new since
+        there = _comparable(recipe, about["datasets"])
         sizes = {file: about["files"][file]["size"] for file in FILES}
         same = about["fingerprint"] == plan.fingerprint
     except (ValueError, KeyError, TypeError):

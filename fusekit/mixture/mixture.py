@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from fusekit.cards.card import CROP_SIZES
 from fusekit.errors import FingerprintError, MixtureError, StoreError
 from fusekit.fingerprint import file_sha256
 from fusekit.mixture.index import Index, key_at, open_by_class, open_index, open_keys
@@ -46,6 +47,7 @@ class Source:
         rows: Its rows, which follow each other in the index.
         first_row: The first of them.
         fingerprint: The dataset's when the mixture was built.
+        template: What its stored crops are aligned to.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Source:
     rows: int
     first_row: int
     fingerprint: str
+    template: str
 
 
 class Mixture:
@@ -72,7 +75,9 @@ class Mixture:
         unlabeled: How many unlabeled rows.
         softmax: ``per_dataset``: each dataset's labels have a softmax of their own; ``joint``:
             one for all.
-        crop_size: Width and height of the crops in pixels.
+        template: What the crops are aligned to when they are loaded; those of a source with
+            another template are brought to it.
+        crop_size: Width and height of the loaded crops in pixels.
     """
 
     def __init__(self, path: Path, store: Storage, about: dict[str, Any]) -> None:
@@ -84,16 +89,21 @@ class Mixture:
         self.labeled: int = about["labeled"]
         self.unlabeled: int = about["unlabeled"]
         self.softmax: Literal["per_dataset", "joint"] = about["softmax"]
+        self.template: str = about["template"]
         width, height = about["crop_size"]
         self.crop_size: tuple[int, int] = (width, height)
         self.sources = tuple(
             Source(
                 name=each["dataset"], kind=each["kind"], index=each["dataset_index"],
                 store_index=each["store_index"], rows=each["rows"], first_row=each["first_row"],
-                fingerprint=each["fingerprint"],
+                fingerprint=each["fingerprint"], template=each.get("template", self.template),
             )
             for each in about["datasets"]
         )  # fmt: skip
+        others = {source.template for source in self.sources} - {self.template}
+        if others and (self.template != "arcface-112" or others - CROP_SIZES.keys()):
+            msg = "crops that can't be brought to the mixture's template"
+            raise ValueError(msg)
         self._ranges = [tuple(pair) for pair in about["class_ranges"]]
         self._files: dict[str, dict[str, Any]] = about["files"]
 

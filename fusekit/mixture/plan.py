@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from fusekit.cards.card import CROP_SIZES
 from fusekit.errors import FindingError, RecipeError
 from fusekit.fingerprint import fingerprint
 from fusekit.mixture.where import EVERY, Condition, parse_where
@@ -52,11 +53,25 @@ class MixturePlan:
     recipe: Recipe
     sources: tuple[SourcePlan, ...]
 
+    @property
+    def template(self) -> str:
+        """What the mixture's crops are aligned to when they are loaded."""
+        return self.recipe.template or self.sources[0].info.template
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Width and height of the crops that the mixture gives, in pixels."""
+        if self.recipe.template is None:
+            return self.sources[0].info.crop_size
+        return CROP_SIZES[self.recipe.template]
+
     def selection(self) -> dict[str, Any]:
-        """Give everything that rows and labels follow from, as JSON values."""
+        """Give everything that rows, labels and pixels follow from, as JSON values."""
+        template = self.recipe.template
         return {
             "format_version": FORMAT_VERSION,
             "labels": self.recipe.labels,
+            **({} if template is None else {"template": template}),
             "seed": self.recipe.seed,
             "sources": [
                 source.asked.model_dump(mode="json")
@@ -98,7 +113,7 @@ def plan_mixture(storage: Storage, recipe: Recipe, origin: str) -> MixturePlan:
         place = f"{origin}: unlabeled[{number}]"
         finding = _finding(storage, asked, known)
         plans.append(_plan(storage, asked, len(plans), place, "unlabeled", finding))
-    _check_alignment([plan.info for plan in plans], origin)
+    _check_alignment([plan.info for plan in plans], recipe.template, origin)
     return MixturePlan(recipe, tuple(plans))
 
 
@@ -143,14 +158,25 @@ def _finding(storage: Storage, asked: UnlabeledSource, known: list[str]) -> Find
     return finding
 
 
-def _check_alignment(infos: list[DatasetInfo], origin: str) -> None:
-    first = infos[0]
-    for info in infos[1:]:
-        if (info.template, info.crop_size) != (first.template, first.crop_size):
-            raise RecipeError(
-                origin, f"{info.name} is aligned to {_alignment(info)}",
-                f"{_alignment(first)} as {first.name} is", "one mixture has one alignment",
-            )  # fmt: skip
+def _check_alignment(infos: list[DatasetInfo], asked: str | None, origin: str) -> None:
+    """Refuse two templates in one mixture, and those that can't be brought to the asked one."""
+    if asked is not None:
+        for info in infos:
+            if CROP_SIZES.get(info.template) != info.crop_size:
+                raise RecipeError(
+                    origin, f"{info.name} is aligned to {_alignment(info)}",
+                    f"a template that can be brought to {asked}: {', '.join(CROP_SIZES)}",
+                )  # fmt: skip
+        return
+    aligned: dict[str, list[str]] = {}
+    for info in infos:
+        aligned.setdefault(_alignment(info), []).append(info.name)
+    if len(aligned) > 1:
+        found = "; ".join(f"{', '.join(names)}: {which}" for which, names in aligned.items())
+        raise RecipeError(
+            origin, f"its datasets are aligned to {len(aligned)} templates ({found})", "one",
+            "'template: arcface-112' in the recipe brings every crop to it",
+        )  # fmt: skip
 
 
 def _alignment(info: DatasetInfo) -> str:

@@ -129,6 +129,8 @@ class Recipe(_Strict):
         batch: The batch.
         labels: ``keep``: each dataset has its own softmax over its range of labels; ``naive``:
             one softmax over all, as if nobody were in two datasets. The tables are the same.
+        template: What every crop is brought to where datasets are aligned otherwise, as it is
+            loaded; None: all datasets have one template.
         seed: Of every random choice: ``max_images``, and the order unless a loader is given one.
     """
 
@@ -137,6 +139,7 @@ class Recipe(_Strict):
     unlabeled: Annotated[tuple[UnlabeledSource, ...], Field(max_length=1000)] = ()
     batch: BatchShape = BatchShape()
     labels: Literal["keep", "naive"] = "keep"
+    template: Literal["arcface-112"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @field_validator("labels", mode="before")

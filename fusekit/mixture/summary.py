@@ -25,6 +25,8 @@ class SourceSummary:
         dropped: Rule to the samples it took, in the order in which the rules act.
         finding: Fingerprint of the activation finding that was used; None: none.
         fingerprint: The dataset's.
+        template: What its stored crops are aligned to; None: the mixture's template, as in one
+            that was built before mixtures could have several.
     """
 
     dataset: str
@@ -38,6 +40,7 @@ class SourceSummary:
     dropped: dict[str, int]
     finding: str | None
     fingerprint: str
+    template: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Give it as ``mixture.json`` holds it."""

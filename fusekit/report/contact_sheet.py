@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _GAP: Final = 10
 _CAPTION: Final = 34  # height of two lines under a crop
 _TITLE: Final = 44
+_EMPTY: Final = 112  # a place's side where there is no tile to tell
 _PAPER, _INK, _FAINT = (250, 249, 246), (32, 33, 36), (110, 112, 118)
 # Okabe and Ito's colours, which colour-blind people tell apart too.
 _COLOURS: Final = (
@@ -31,7 +32,7 @@ class Tile:
     """One crop of a sheet.
 
     Attributes:
-        image: uint8 ``(112, 112, 3)`` RGB.
+        image: uint8 ``(H, W, 3)`` RGB.
         title: First line under it, ASCII.
         note: Second line, fainter.
         group: Colour of its frame: tiles of one group have one colour.
@@ -47,15 +48,16 @@ def draw_contact_sheet(tiles: Sequence[Tile], heading: str, columns: int = 8) ->
     """Draw crops in rows, each framed in its group's colour, under a heading.
 
     Args:
-        tiles: The crops, all of one size, in reading order.
+        tiles: The crops in reading order; each place is as large as the largest.
         heading: One line above them, ASCII.
         columns: Crops in a row.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB; a heading and no row when there are no tiles.
     """
-    side = tiles[0].image.shape[0] if tiles else 112
-    pitch_x, pitch_y = side + 2 * _GAP, side + _GAP + _CAPTION + _GAP // 2
+    height = max((tile.image.shape[0] for tile in tiles), default=_EMPTY)
+    width = max((tile.image.shape[1] for tile in tiles), default=_EMPTY)
+    pitch_x, pitch_y = width + 2 * _GAP, height + _GAP + _CAPTION + _GAP // 2
     rows = -(-len(tiles) // columns)
     sheet = np.empty((_TITLE + rows * pitch_y + _GAP, columns * pitch_x, 3), np.uint8)
     sheet[:] = _PAPER
@@ -64,10 +66,11 @@ def draw_contact_sheet(tiles: Sequence[Tile], heading: str, columns: int = 8) ->
         x = (number % columns) * pitch_x + _GAP
         y = _TITLE + (number // columns) * pitch_y
         colour = _COLOURS[tile.group % len(_COLOURS)]
-        cv2.rectangle(sheet, (x - 3, y - 3), (x + side + 2, y + side + 2), colour, -1)
-        sheet[y : y + side, x : x + side] = tile.image
-        _write(sheet, tile.title, (x, y + side + 16), 0.4, _INK, side)
-        _write(sheet, tile.note, (x, y + side + 30), 0.36, _FAINT, side)
+        down, across = tile.image.shape[:2]
+        cv2.rectangle(sheet, (x - 3, y - 3), (x + across + 2, y + down + 2), colour, -1)
+        sheet[y : y + down, x : x + across] = tile.image
+        _write(sheet, tile.title, (x, y + height + 16), 0.4, _INK, width)
+        _write(sheet, tile.note, (x, y + height + 30), 0.36, _FAINT, width)
     return sheet
 
 

@@ -12,6 +12,7 @@ from fusekit.errors import FusekitError
 from fusekit.fingerprint import file_sha256, fingerprint
 from fusekit.progress import Progress, Report, silent
 from fusekit.report.problem import Problem, caught, check_sums, compare, of_error, shortened
+from fusekit.report.protocol_check import check_protocol
 from fusekit.report.shards import COLUMNS, check_shard
 from fusekit.schema import IDENTITIES_SCHEMA, MANIFEST_SCHEMA, PLAN_SCHEMA, REJECTS_SCHEMA
 from fusekit.store import layout
@@ -66,6 +67,7 @@ def check_dataset(
         yield from _check_totals(info, done)
         yield from caught(_check_rejects(storage, info))
         yield from caught(_check_keys(storage, info))
+        yield from caught(check_protocol(storage, info))
         yield from caught(_check_embeddings(storage, info, done))
 
 

@@ -60,6 +60,8 @@ def describe_dataset(storage: Storage, info: DatasetInfo) -> Description:
         ],
     }
     tables = [_spread(storage, info)]
+    if info.protocol:
+        tables.append(Table("protocol", ("table", "rows"), list(info.protocol.items())))
     if info.rejects:
         ordered = sorted(info.rejects.items(), key=lambda entry: (-entry[1], entry[0]))
         tables.append(Table("rejects", ("reason", "items"), list(ordered)))

@@ -16,8 +16,10 @@ import pytest
 from support.onnx_models import constant_model, mean_colour_embedder
 from support.stores import draw_crop, make_dataset
 
+from fusekit.cards.card import CROP_SIZES
 from fusekit.curate.embed import embed_dataset, embed_with, embedding_model, read_crops
 from fusekit.errors import ModelError, StoreError, WorkError
+from fusekit.faces.rewarp import Rewarp
 from fusekit.models.registry import resolve_model
 from fusekit.progress import silent
 from fusekit.schema import MANIFEST_SCHEMA
@@ -58,10 +60,24 @@ def test_every_sample_gets_the_embedding_of_its_own_crop(store, model):
     embeddings = EmbeddingSet.open(storage, open_dataset(storage, "a"))
     vectors = np.concatenate([b.vectors for b in embeddings.blocks()])
     keys = [k.as_py() for b in embeddings.blocks() for k in b.keys]
-    crops = dict(crop for unit in range(3) for crop in read_crops(storage, "a", unit))
+    units = [read_crops(storage, "a", "arcface-112", unit) for unit in range(3)]
+    crops = dict(crop for unit in units for crop in unit)
     assert list(crops) == keys
     for key, vector in zip(keys, vectors, strict=True):
         colour = (crops[key].reshape(-1, 3).mean(axis=0) - 127.5) / 127.5
+        np.testing.assert_allclose(vector, colour / np.linalg.norm(colour), atol=2e-3)
+
+
+@pytest.mark.parametrize("template", ["sphereface-96x112", "dlib-150", "ffhq-1024"])
+def test_crops_of_other_templates_are_brought_to_the_arcface_crop_first(store, model, template):
+    storage = open_store(store, create=True)
+    make_dataset(storage, "a", 4, template=template)
+    assert embed_dataset("a", model=model, store=store, workers=0).samples == 4
+    (block,) = EmbeddingSet.open(storage, open_dataset(storage, "a")).blocks()
+    crops = [crop for _, crop in read_crops(storage, "a", template, 0)]
+    for crop, vector in zip(crops, block.vectors, strict=True):
+        assert crop.shape[1::-1] == CROP_SIZES[template]
+        colour = (Rewarp.of(template)(crop).reshape(-1, 3).mean(axis=0) - 127.5) / 127.5
         np.testing.assert_allclose(vector, colour / np.linalg.norm(colour), atol=2e-3)
 
 
@@ -80,7 +96,7 @@ def test_every_crop_format_is_read(store, model, fmt):
     make_dataset(storage, "a", 5, fmt=fmt, images=images)
     assert embed_dataset("a", model=model, store=store, workers=0).samples == 5
     for (_, crop), row in zip(
-        read_crops(storage, "a", 0),
+        read_crops(storage, "a", "arcface-112", 0),
         read_table(storage, layout.manifest_part("a", 0), MANIFEST_SCHEMA).to_pylist(),
         strict=True,
     ):
@@ -274,8 +290,8 @@ def test_what_can_not_be_embedded_is_said_before_any_work(store, model, tmp_path
         StoreError, match=r"^crawl: is not ingested; fusekit ingest CARD --as crawl"
     ):
         embed_dataset("crawl", model=model, store=store)
-    make_dataset(storage, "a", 2, template="dlib-chip-150")
-    with pytest.raises(StoreError, match=r"a: holds dlib-chip-150 crops; expected arcface-112"):
+    make_dataset(storage, "a", 2, template="lightcnn-144")
+    with pytest.raises(StoreError, match=r"a: holds lightcnn-144 crops; expected crops of arcface"):
         embed_dataset("a", model=model, store=store)
     with pytest.raises(ModelError, match=r"none.onnx"):
         embed_dataset("a", model=str(tmp_path / "none.onnx"), store=store)

@@ -28,7 +28,7 @@ def made(tmp_path_factory):
     make_dataset(storage, "rec", {"0": 4, "1": 7}, index=3, seed=1)
     make_dataset(storage, "crawl", 40)
     make_dataset(storage, "lfw", {"a": 2}, kind="evaluation")
-    make_dataset(storage, "chips", {"a": 2}, template="dlib-chip-150")
+    make_dataset(storage, "chips", {"a": 2}, template="dlib-150")
     return storage.root
 
 
@@ -327,8 +327,9 @@ def test_a_damaged_mixture_json_is_named(storage):
         (["vgg"], ["lfw"], RecipeError, "unlabeled[0]: lfw is an evaluation dataset"),
         (
             ["vgg", "chips"], [], RecipeError,
-            "recipe m: chips is aligned to dlib-chip-150 (112x112); expected arcface-112 (112x112) "
-            "as vgg is; one mixture has one alignment",
+            "recipe m: its datasets are aligned to 2 templates (vgg: arcface-112 (112x112); chips: "
+            "dlib-150 (150x150)); expected one; 'template: arcface-112' in the recipe brings every "
+            "crop to it",
         ),
         (
             [{"dataset": "vgg", "where": "random() > 1"}], [], RecipeError,

@@ -27,5 +27,5 @@ def test_a_folder_without_pictures_is_an_error(tmp_path):
 
 def test_a_file_is_no_folder_of_pictures(tmp_path):
     write_files(tmp_path, {"a.jpg": "x"})
-    with pytest.raises(SourceError, match=r"a.jpg: is no folder; expected a folder of pictures"):
+    with pytest.raises(SourceError, match=r"a.jpg: holds no form of unlabeled; .*pictures, in f"):
         open_reader(load_card("unlabeled"), tmp_path / "a.jpg")

@@ -33,13 +33,21 @@ class HandMadeMixture:
     fingerprint: str = "f" * 64
     name: str = "hand-made"
     crop_size: tuple[int, int] = (112, 112)
+    template: str = "arcface-112"
 
     def __post_init__(self):
         lists = [("labeled", x) for x in self.labeled] + [("unlabeled", x) for x in self.unlabeled]
         self.sources, rows, first = [], [], 0
         for k, (kind, images) in enumerate(lists):
             self.sources.append(
-                SimpleNamespace(name=f"s{k}", kind=kind, index=k, rows=len(images), first_row=first)
+                SimpleNamespace(
+                    name=f"s{k}",
+                    kind=kind,
+                    index=k,
+                    rows=len(images),
+                    first_row=first,
+                    template=self.template,
+                )
             )
             first += len(images)
             rows += [
