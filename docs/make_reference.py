@@ -8,6 +8,7 @@ import re
 import sys
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import typer.main
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from fusekit import schema
 from fusekit.cards.card import Card, CardForm, Overlap, list_cards
 from fusekit.cli.main import app
 from fusekit.models.catalogue import MODELS
+from fusekit.readers.options import Options
 from fusekit.readers.registry import reader_names, reader_type
 from fusekit.store.views import VIEWS
 
@@ -268,17 +270,33 @@ def options_of(reader: object) -> type | None:
 
 def attributes_table(model: type) -> str:
     """Show a model's fields with what its docstring says of each."""
-    told = re.findall(
+    found = re.findall(
         r"^    (\w+): (.*?)(?=^    \w+: |\Z)",
         (inspect.getdoc(model) or "").partition("Attributes:\n")[2],
         flags=re.DOTALL | re.MULTILINE,
     )
-    meanings = {name: " ".join(text.split()) for name, text in told}
+    meanings = {name: " ".join(text.split()) for name, text in found}
+    return grid("key", "default", "meaning", rows=attribute_rows(model, meanings))
+
+
+def attribute_rows(model: type, meanings: dict[str, str]) -> list[str]:
+    """List a model's fields, those of a model inside it below its own."""
     rows = []
     for name, field in model.model_fields.items():
         default = "" if field.is_required() else f"`{json.dumps(plain(field.default))}`"
-        rows.append(f"| `{name}` | {default} | {meanings[name]} |")
-    return grid("key", "default", "meaning", rows=rows)
+        meaning = meanings[name].replace("|", "\\|").replace("``", "`")
+        rows.append(f"| `{name}` | {default} | {meaning} |")
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, Options):
+                kinds = {k: str(f.annotation) for k, f in inner.model_fields.items()}
+                rows += [f"| `{name}.{key}` | | {told(kind)} |" for key, kind in kinds.items()]
+    return rows
+
+
+def told(annotation: str) -> str:
+    """Say what a value may be: one of some texts, else nothing."""
+    choices = re.findall(r"'([^']*)'", annotation) if annotation.startswith("typing.Lit") else []
+    return f"one of {', '.join(f'`{choice}`' for choice in choices)}" if choices else "paths"
 
 
 def plain(value: object) -> object:

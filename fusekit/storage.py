@@ -141,7 +141,7 @@ class Storage:
             StorageError: It is not there, or the folder can't be written.
         """
         path = self.path(final)
-        with _translated(final):
+        with _translated(name):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.path(name).replace(path)
             _sync_folder(path.parent)

@@ -116,3 +116,13 @@ def test_a_file_is_no_store(tmp_path):
     (tmp_path / "f").write_bytes(b"")
     with pytest.raises(StorageError, match="is a file; expected a folder"):
         open_storage(tmp_path / "f")
+
+
+def test_a_renamed_file_replaces_what_was_there_and_one_that_is_gone_is_an_error(tmp_path):
+    storage = Storage(tmp_path)
+    storage.write("a/one", b"1")
+    storage.write("b/two", b"2")
+    storage.rename("a/one", "b/two")
+    assert (storage.read("b/two"), storage.exists("a/one")) == (b"1", False)
+    with pytest.raises(StorageError, match=r"a/one: is not there"):
+        storage.rename("a/one", "b/two")

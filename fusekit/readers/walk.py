@@ -227,7 +227,7 @@ class FolderTree:
 
     def _size(self, source: str) -> int:
         try:
-            return os.stat(self.root / source).st_size  # noqa: PTH116 - fast
+            return os.stat(self._border + source).st_size  # noqa: PTH116 - fast
         except OSError:
             return 0  # gone since it was listed: reading it will say so
 

@@ -38,8 +38,9 @@ def query(
     """Run one SELECT over the store's views and give its rows.
 
     The views are ``samples, identities, rejects, datasets, mixtures, mixture_labeled,
-    mixture_unlabeled, classes``; ``DESCRIBE samples`` lists the columns of one. Nothing is
-    written, no other file is read and no extension is loaded, whatever the text says.
+    mixture_unlabeled, classes``, and of evaluation sets ``pairs, protocol_pairs, templates,
+    template_pairs, searches``; ``DESCRIBE samples`` lists the columns of one. Nothing is written,
+    no other file is read and no extension is loaded, whatever the text says.
 
     Args:
         sql: One SELECT statement in DuckDB's dialect.

@@ -78,7 +78,29 @@ def read_table(
         return table.replace_schema_metadata(None).cast(
             pa.schema([schema.field(c) for c in wanted])
         )
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise StorageError(name, f"is no table of this release ({_line(error)})") from None
+
+
+def read_batches(storage: Storage, name: str, schema: ArrowSchema) -> Iterator[pa.RecordBatch]:
+    """Read a table piece by piece, for tables that are larger than memory.
+
+    Args:
+        storage: Where.
+        name: The file's name in the store.
+        schema: What it must hold.
+
+    Raises:
+        StorageError: It is not there, is damaged, or has other columns.
+    """
+    path = storage.path(name)
+    if not path.is_file():
+        raise StorageError(name, "is not there")
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(_ROW_GROUP, columns=schema.names):
+                yield batch.replace_schema_metadata(None).cast(schema)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StorageError(name, f"is no table of this release ({_line(error)})") from None
 
 

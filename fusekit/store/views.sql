@@ -16,3 +16,15 @@ CREATE VIEW mixture_labeled AS SELECT * FROM store.mixture_labeled WHERE length 
 CREATE VIEW mixture_unlabeled AS SELECT * FROM store.mixture_unlabeled WHERE length > 0;
 
 CREATE VIEW classes AS SELECT * FROM store.classes;
+
+-- The protocol that everybody means by a dataset's name, pairs in its own order.
+CREATE VIEW pairs AS
+SELECT dataset, fold, key_a, key_b, same FROM store.protocol_pairs WHERE main;
+
+CREATE VIEW protocol_pairs AS SELECT * FROM store.protocol_pairs;
+
+CREATE VIEW templates AS SELECT * FROM store.templates;
+
+CREATE VIEW template_pairs AS SELECT * FROM store.template_pairs;
+
+CREATE VIEW searches AS SELECT * FROM store.searches;

@@ -6,12 +6,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.stores import make_dataset
+from support.stores import make_dataset, pairs_table
 
 from fusekit.errors import SqlError, StorageError, StoreError
 from fusekit.mixture.build import build_mixture
 from fusekit.mixture.recipe import Recipe
-from fusekit.schema import MANIFEST_SCHEMA
+from fusekit.schema import (
+    MANIFEST_SCHEMA,
+    PLAN_TEMPLATES_SCHEMA,
+    SEARCHES_SCHEMA,
+    TEMPLATE_PAIRS_SCHEMA,
+)
 from fusekit.store import layout
 from fusekit.store.layout import open_store
 from fusekit.store.session import open_session
@@ -33,6 +38,22 @@ def store(place):
     make_dataset(storage, "vgg", {"ann": 3, "bob": 2, "cid": 12}, names={"ann": "Ann A."})
     make_dataset(storage, "rec", {"0": 4, "1": 1})
     make_dataset(storage, "crawl", 20)
+    ann, bob = "ann/00000.jpg", "bob/00001.jpg"
+    make_dataset(
+        storage, "lfw", {"ann": 1, "bob": 1}, kind="evaluation",
+        protocol={
+            "pairs": pairs_table([(ann, bob, False)]),
+            "templates": pa.Table.from_pylist(
+                [{"template": 1, "media": "7", "source": ann, "score": 0.5}], PLAN_TEMPLATES_SCHEMA
+            ),
+            "template_pairs": pa.Table.from_pylist(
+                [{"template_a": 1, "template_b": 1, "same": True}], TEMPLATE_PAIRS_SCHEMA
+            ),
+            "searches": pa.Table.from_pylist(
+                [{"list": "probe", "template": 1, "subject": "s"}], SEARCHES_SCHEMA
+            ),
+        },
+    )  # fmt: skip
     recipe = {
         "name": "m", "labeled": [{"dataset": "vgg"}, {"dataset": "rec"}],
         "unlabeled": [{"dataset": "crawl"}],
@@ -85,7 +106,8 @@ def test_identities_carry_their_names_and_dataset(store):
 def test_datasets_tell_what_was_kept(store):
     sql = "SELECT dataset, items, kept, rejected, width FROM datasets ORDER BY dataset"
     assert [tuple(r.values()) for r in query(sql, store).to_pylist()] == [
-        ("crawl", 20, 20, 0, 112), ("rec", 5, 5, 0, 112), ("vgg", 17, 17, 0, 112),
+        ("crawl", 20, 20, 0, 112), ("lfw", 2, 2, 0, 112), ("rec", 5, 5, 0, 112),
+        ("vgg", 17, 17, 0, 112),
     ]  # fmt: skip
 
 

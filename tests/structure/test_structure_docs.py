@@ -22,7 +22,8 @@ def reference():
 
 
 @pytest.mark.parametrize(
-    "name", ["cards.md", "cli.md", "models.md", "python.md", "schema.md", "sql.md"]
+    "name",
+    ["cards.md", "cli.md", "datasets.md", "models.md", "python.md", "schema.md", "sql.md"],
 )
 def test_a_generated_page_is_fresh(reference, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")
@@ -37,7 +38,7 @@ def test_every_command_is_on_the_page_of_commands(reference):
 
 
 def test_every_card_and_every_model_has_its_place():
-    cards = (DOCS / "reference/cards.md").read_text()
+    cards = (DOCS / "reference/datasets.md").read_text()
     assert [c.name for c in list_cards() if f"\n## {c.name}\n" not in cards] == []
     models = (DOCS / "reference/models.md").read_text()
     assert [m.name for m in MODELS if f"`{m.name}`" not in models] == []
