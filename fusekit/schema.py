@@ -54,7 +54,10 @@ MANIFEST: Final = (
         "det_score", pa.float32(), "detector's score, 0 to 1; null: no detection ran", nullable=True
     ),
     Column(
-        "bbox", _BOX, "x0, y0, x1, y1 of the face in source pixels; null: aligned crops, and none was given", nullable=True
+        "bbox",
+        _BOX,
+        "x0, y0, x1, y1 of the face in source pixels; null: aligned crops, and none was given",
+        nullable=True,
     ),
     Column(
         "landmarks",
@@ -114,7 +117,9 @@ MANIFEST: Final = (
         "overlap of the face with the source's own box or landmarks, 0 to 1; null: no hint",
         nullable=True,
     ),
-    Column("url", pa.string(), "where the raw item was fetched from; null: not known", nullable=True),
+    Column(
+        "url", pa.string(), "where the raw item was fetched from; null: not known", nullable=True
+    ),
     Column("unit", pa.int32(), "number of the work unit, and of the shard"),
 )
 

@@ -11,11 +11,11 @@ import numpy as np
 from fusekit.errors import FormatError, SourceError
 from fusekit.formats.mat import Cells, Structs, read_mat
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.pairs import Pair, PairTable, Picture, list_pictures, path_stem
-from fusekit.readers.places import find_files, find_folders, join
-from fusekit.readers.points import read_pts
-from fusekit.readers.rows import is_name
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.pairs import Pair, PairTable, Picture, list_pictures, path_stem
+from fusekit.readers.tables.points import read_pts
+from fusekit.readers.tables.rows import is_name
+from fusekit.readers.trees.places import find_files, find_folders, join
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from fusekit.cards.card import Form, Kind
     from fusekit.formats.mat import MatValue
     from fusekit.readers.item import Item
-    from fusekit.readers.points import Points
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.points import Points
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 #: ``0_MariaCallas_35_f``: running number, person, age, gender. Read from the right: the person
 #: may hold anything.

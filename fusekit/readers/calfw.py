@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.pairs import (
+from fusekit.readers.tables.pairs import (
     FOLDS,
     Pair,
     PairTable,
@@ -19,11 +19,11 @@ from fusekit.readers.pairs import (
     path_stem,
     remark_on_folds,
 )
-from fusekit.readers.places import find_files, find_folders
-from fusekit.readers.points import read_five_points
-from fusekit.readers.rows import is_name, read_rows
-from fusekit.readers.tree import is_tree, open_tree
-from fusekit.readers.walk import LIST_SUFFIXES
+from fusekit.readers.tables.points import read_five_points
+from fusekit.readers.tables.rows import is_name, read_rows
+from fusekit.readers.trees.places import find_files, find_folders
+from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.walk import LIST_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.points import Points
-    from fusekit.readers.rows import Row
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.points import Points
+    from fusekit.readers.tables.rows import Row
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _NUMBERED: Final = re.compile(r"(.+)_[0-9]{1,9}")
 _POINTS: Final = "_5loc_attri"  # ends the stems of files with a picture's points

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from fusekit.errors import SourceError
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.pairs import Pair, PairTable, Picture, list_pictures, path_stem
-from fusekit.readers.places import find_files, find_folders, join
-from fusekit.readers.rows import is_name, read_rows
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.pairs import Pair, PairTable, Picture, list_pictures, path_stem
+from fusekit.readers.tables.rows import is_name, read_rows
+from fusekit.readers.trees.places import find_files, find_folders, join
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.rows import Row
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.rows import Row
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _POSES: Final = ("frontal", "profile")
 _PERSON: Final = re.compile(r"[0-9]{3}")

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from fusekit.errors import ItemError, SourceError
 from fusekit.formats.image_header import image_size
-from fusekit.readers.delimited import box_of, numbers, read_csv
 from fusekit.readers.item import Item
-from fusekit.readers.listed_files import Missing  # noqa: TC001 - pydantic reads it
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.places import find_files
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.delimited import box_of, numbers, read_csv
+from fusekit.readers.tables.listed_files import Missing  # noqa: TC001 - pydantic reads it
+from fusekit.readers.trees.places import find_files
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.delimited import Box
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.delimited import Box
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _LISTS: Final = ("facescrub_actors.txt", "facescrub_actresses.txt")
 _COLUMNS: Final = ("name", "image_id", "face_id", "url", "bbox")

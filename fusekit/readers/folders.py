@@ -11,19 +11,19 @@ from typing import IO, TYPE_CHECKING, Annotated, TypeAlias
 from pydantic import Field, StringConstraints
 
 from fusekit.errors import SourceError
-from fusekit.readers.hints import HintTable
 from fusekit.readers.item import Item
-from fusekit.readers.layout import Layout, find_levels
-from fusekit.readers.names import NamesFormat, freebase_names, parse_names
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.hints import HintTable
+from fusekit.readers.tables.names import NamesFormat, freebase_names, parse_names
+from fusekit.readers.trees.layout import Layout, find_levels
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.layout import Level
+    from fusekit.readers.trees.layout import Level
 
 Pattern: TypeAlias = Annotated[
     str, StringConstraints(max_length=64, pattern=r"^[^*/\\|]*\*?(\|[^*/\\|]*\*?)*$")

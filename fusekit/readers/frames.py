@@ -15,8 +15,8 @@ from pydantic import StringConstraints
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.rows import read_rows
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.rows import read_rows
+from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.schema import PLAN_TEMPLATES_SCHEMA
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _FRAME: Final = re.compile(r"(?:.*\D)?([0-9]{1,10})\D*")  # the last digits of a name
 _MAX_WRAPPERS: Final = 4  # folders within folders on the way to the videos

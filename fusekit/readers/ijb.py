@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fusekit.errors import SourceError
-from fusekit.readers.ijb_lists import Crops, read_crops, read_subjects, read_template_pairs
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.places import find_folders, join
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.ijb_lists import Crops, read_crops, read_subjects, read_template_pairs
+from fusekit.readers.trees.places import find_folders, join
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _CROPS, _META = "loose_crop", "meta"
 _BATCH: Final = 1 << 16

@@ -8,8 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.delimited import box_of, numbers, read_csv
-from fusekit.readers.listed_files import (
+from fusekit.readers.options import Options, read_options
+from fusekit.readers.tables.delimited import box_of, numbers, read_csv
+from fusekit.readers.tables.listed_files import (
     FileIndex,
     ListedFile,
     Missing,
@@ -19,8 +20,7 @@ from fusekit.readers.listed_files import (
     repeated,
     source_of,
 )
-from fusekit.readers.options import Options, read_options
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.trees.tree import Tree
 
 #: The columns as published, for lists whose head has other names.
 _PUBLISHED: Final = ("name", "index", "image", "rect", "height width", "url")

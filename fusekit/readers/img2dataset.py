@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusekit.errors import FusekitError, SourceError
 from fusekit.formats.arrow_files import as_format_error, open_table
-from fusekit.readers.columns import ColumnName  # noqa: TC001 - pydantic needs it
-from fusekit.readers.containers import Containers, as_source_error, checked_items
-from fusekit.readers.fields import (
+from fusekit.readers.containers.files import Containers, as_source_error, checked_items
+from fusekit.readers.containers.samples import IMAGE_SUFFIXES, fault_of, image_parts, read_samples
+from fusekit.readers.item import Item
+from fusekit.readers.options import Options, read_options
+from fusekit.readers.parquet import fetch_failure
+from fusekit.readers.tables.columns import ColumnName  # noqa: TC001 - pydantic needs it
+from fusekit.readers.tables.fields import (
     IDENTITY_FIELDS,
     URL_FIELD,
     first_field,
     identity_text,
     plain_text,
 )
-from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
-from fusekit.readers.parquet import fetch_failure
-from fusekit.readers.samples import IMAGE_SUFFIXES, fault_of, image_parts, read_samples
-from fusekit.readers.walk import MAX_BYTES
+from fusekit.readers.trees.walk import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

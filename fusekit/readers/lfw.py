@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from fusekit.errors import ItemError, SourceError
 from fusekit.formats.image_header import image_size
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.pairs import (
+from fusekit.readers.tables.pairs import (
     FOLDS,
     PairTable,
     Picture,
@@ -17,10 +17,10 @@ from fusekit.readers.pairs import (
     list_pictures,
     path_stem,
 )
-from fusekit.readers.places import find_files, find_folders, join
-from fusekit.readers.points import read_point_rows
-from fusekit.readers.rows import person_stem, read_lfw_pairs, read_rows
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.points import read_point_rows
+from fusekit.readers.tables.rows import person_stem, read_lfw_pairs, read_rows
+from fusekit.readers.trees.places import find_files, find_folders, join
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.points import Points
-    from fusekit.readers.rows import PairList
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.points import Points
+    from fusekit.readers.tables.rows import PairList
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _NUMBERED: Final = re.compile(r"(.+)_(\d{1,9})", re.ASCII)
 _LOOKED_AT: Final = 32  # person folders that are looked into to tell them from others

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError, UsageError
 from fusekit.readers.item import EvaluationReader, Item, RemarkingReader
-from fusekit.readers.list_rows import ListFile, is_number
-from fusekit.readers.path_index import PathIndex, plain_path
+from fusekit.readers.tables.list_rows import ListFile, is_number
+from fusekit.readers.tables.path_index import PathIndex, plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fusekit.readers.item import Reader
-    from fusekit.readers.path_index import Row
+    from fusekit.readers.tables.path_index import Row
 
 _BLOCK: Final = 1 << 13
 _NO_LABEL: Final = 0

@@ -8,18 +8,18 @@ from typing import IO, TYPE_CHECKING, Final
 from fusekit.errors import FusekitError, SourceError
 from fusekit.formats.lmdb import LmdbFile, Value
 from fusekit.formats.msgpack import bytes_head, read_int
-from fusekit.readers.containers import Containers, as_source_error, checked_items
-from fusekit.readers.fields import is_split, split_name
+from fusekit.readers.containers.files import Containers, as_source_error, checked_items
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.walk import MAX_BYTES
+from fusekit.readers.tables.fields import is_split, split_name
+from fusekit.readers.trees.walk import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
 _HEAD: Final = 64  # bytes of a value that tell what it is
 _PAIR: Final = 0x92  # MessagePack: an array of two

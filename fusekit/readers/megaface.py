@@ -8,20 +8,20 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.delimited import box_of, numbers
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.tree import is_tree, open_tree
-from fusekit.readers.walk import LIST_SUFFIXES
+from fusekit.readers.tables.delimited import box_of, numbers
+from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.walk import LIST_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.delimited import Box
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.delimited import Box
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _MAX_JSON: Final = 1 << 16
 _LOOK: Final = 64  # folders looked at to find the form

@@ -20,7 +20,7 @@ from fusekit.formats.pair_pack import (
 )
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.walk import MAX_BYTES
+from fusekit.readers.trees.walk import MAX_BYTES
 from fusekit.schema import PLAN_PAIRS_SCHEMA
 
 if TYPE_CHECKING:

@@ -12,10 +12,13 @@ import pyarrow.compute as pc
 
 from fusekit.errors import FusekitError, SourceError
 from fusekit.formats.arrow_files import as_format_error, open_table
-from fusekit.readers.columns import ColumnOptions, Columns, find_columns
-from fusekit.readers.containers import Containers, as_source_error, checked_items
-from fusekit.readers.cursor import Cursor, file_beside
-from fusekit.readers.fields import (
+from fusekit.readers.containers.cursor import Cursor, file_beside
+from fusekit.readers.containers.files import Containers, as_source_error, checked_items
+from fusekit.readers.containers.image_column import ImageColumn
+from fusekit.readers.item import Item
+from fusekit.readers.options import read_options
+from fusekit.readers.tables.columns import ColumnOptions, Columns, find_columns
+from fusekit.readers.tables.fields import (
     box_of,
     identity_text,
     is_split,
@@ -23,11 +26,8 @@ from fusekit.readers.fields import (
     plain_text,
     split_name,
 )
-from fusekit.readers.image_column import ImageColumn
-from fusekit.readers.item import Item
-from fusekit.readers.options import read_options
-from fusekit.readers.pairs import even_folds
-from fusekit.readers.walk import MAX_BYTES
+from fusekit.readers.tables.pairs import even_folds
+from fusekit.readers.trees.walk import MAX_BYTES
 from fusekit.schema import PLAN_PAIRS_SCHEMA
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.formats.arrow_files import Block
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
 _CACHE: Final = "cache-"  # what Hugging Face's library leaves beside a dataset
 _PART: Final = re.compile(r"(.+)-[0-9]{5}-of-[0-9]{5}")

@@ -23,10 +23,10 @@ from fusekit.formats.recordio import (
     unpack_record,
 )
 from fusekit.readers.item import Item
-from fusekit.readers.list_rows import ListFile
-from fusekit.readers.names import parse_names
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.path_index import plain_path
+from fusekit.readers.tables.list_rows import ListFile
+from fusekit.readers.tables.names import parse_names
+from fusekit.readers.tables.path_index import plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

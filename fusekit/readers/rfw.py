@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.pairs import (
+from fusekit.readers.tables.pairs import (
     Pair,
     PairTable,
     Picture,
@@ -16,10 +16,10 @@ from fusekit.readers.pairs import (
     path_stem,
     remark_on_folds,
 )
-from fusekit.readers.places import find_files, find_folders, join
-from fusekit.readers.points import read_point_rows
-from fusekit.readers.rows import read_lfw_pairs, read_rows
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.points import read_point_rows
+from fusekit.readers.tables.rows import read_lfw_pairs, read_rows
+from fusekit.readers.trees.places import find_files, find_folders, join
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.points import Points
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.points import Points
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _GROUPS: Final = ("african", "asian", "caucasian", "indian")
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 from pydantic import StringConstraints
 
 from fusekit.errors import SourceError
-from fusekit.readers.delimited import box_of, numbers, read_jsonl
-from fusekit.readers.fields import IDENTITY_FIELDS, split_name
-from fusekit.readers.list_columns import ListColumns, named_columns
-from fusekit.readers.list_shape import ListShape, find_shape, read_cells
-from fusekit.readers.listed_files import (
+from fusekit.readers.options import InsidePath, Options, read_options
+from fusekit.readers.tables.delimited import box_of, numbers, read_jsonl
+from fusekit.readers.tables.fields import IDENTITY_FIELDS, split_name
+from fusekit.readers.tables.list_columns import ListColumns, named_columns
+from fusekit.readers.tables.list_shape import ListShape, find_shape, read_cells
+from fusekit.readers.tables.listed_files import (
     FileIndex,
     ListedFile,
     Missing,
@@ -25,19 +26,18 @@ from fusekit.readers.listed_files import (
     path_of,
     repeated,
 )
-from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.tree import is_tree, open_tree
-from fusekit.readers.walk import FolderTree
+from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.walk import FolderTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.delimited import Box
     from fusekit.readers.item import Item
-    from fusekit.readers.list_columns import Said
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.tables.delimited import Box
+    from fusekit.readers.tables.list_columns import Said
+    from fusekit.readers.trees.tree import Tree
 
 Column: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 #: A row's cells: by place in a CSV, by key in a JSON object.

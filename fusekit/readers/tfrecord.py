@@ -17,22 +17,22 @@ from fusekit.formats.tfrecord import (
     read_record,
     record_size,
 )
-from fusekit.readers.containers import (
+from fusekit.readers.containers.files import (
     Containers,
     as_source_error,
     checked_items,
     gone_or_unreadable,
 )
-from fusekit.readers.fields import IDENTITY_FIELDS, IMAGE_FIELDS, first_field
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
+from fusekit.readers.tables.fields import IDENTITY_FIELDS, IMAGE_FIELDS, first_field
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
 _SUFFIX: Final = ".tfrecord"
 _NUMBERED: Final = re.compile(r"(.+)-([0-9]{1,9})\.tfrecord", re.IGNORECASE)

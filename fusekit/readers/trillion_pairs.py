@@ -11,10 +11,10 @@ from typing import IO, TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
-from fusekit.readers.list_rows import ListFile, interleaved_points, is_number
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.path_index import PathIndex, plain_path
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.list_rows import ListFile, interleaved_points, is_number
+from fusekit.readers.tables.path_index import PathIndex, plain_path
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.list_rows import ListRow
-    from fusekit.readers.path_index import Row
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.list_rows import ListRow
+    from fusekit.readers.tables.path_index import Row
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _BLOCK: Final = 1 << 13
 _MAX_FOLDERS: Final = 64  # with more, they are identities and not places of lists

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from fusekit.errors import FormatError, ItemError, SourceError
 from fusekit.formats.msceleb import find_columns, read_face, scan_faces
 from fusekit.readers.item import Item
-from fusekit.readers.names import freebase_names
 from fusekit.readers.options import Options, read_options
+from fusekit.readers.tables.names import freebase_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

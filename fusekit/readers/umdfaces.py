@@ -9,8 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from fusekit.errors import SourceError
-from fusekit.readers.delimited import box_of, numbers, read_csv
-from fusekit.readers.listed_files import (
+from fusekit.readers.options import Options, read_options
+from fusekit.readers.tables.delimited import box_of, numbers, read_csv
+from fusekit.readers.tables.listed_files import (
     FileIndex,
     ListedFile,
     Missing,
@@ -21,8 +22,7 @@ from fusekit.readers.listed_files import (
     repeated,
     unlisted,
 )
-from fusekit.readers.options import Options, read_options
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 #: Left eye, right eye, nose, left and right mouth corner among the 21 points.
 _FIVE: Final = (8, 11, 15, 18, 20)

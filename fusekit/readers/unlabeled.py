@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

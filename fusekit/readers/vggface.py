@@ -7,21 +7,21 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.delimited import box_of, numbers, read_lines
 from fusekit.readers.item import Item
-from fusekit.readers.listed_files import Missing  # noqa: TC001 - pydantic reads it
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.places import find_folders
-from fusekit.readers.tree import is_tree, open_tree
+from fusekit.readers.tables.delimited import box_of, numbers, read_lines
+from fusekit.readers.tables.listed_files import Missing  # noqa: TC001 - pydantic reads it
+from fusekit.readers.trees.places import find_folders
+from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.delimited import Box
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.tables.delimited import Box
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _AFTER_URL: Final = 7  # left top right bottom pose score curation; a URL may hold spaces
 

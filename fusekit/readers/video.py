@@ -19,7 +19,7 @@ from fusekit.formats.video import FrameCursor, decode_frames, frame_size, frame_
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
 from fusekit.readers.shots import shot_middles
-from fusekit.readers.walk import MAX_BYTES, FolderTree
+from fusekit.readers.trees.walk import MAX_BYTES, FolderTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
 SUFFIXES: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 _ARCHIVES: Final = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})

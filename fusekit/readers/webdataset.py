@@ -9,8 +9,19 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import StringConstraints
 
 from fusekit.errors import FusekitError, SourceError
-from fusekit.readers.containers import Containers, as_source_error, checked_items
-from fusekit.readers.fields import (
+from fusekit.readers.containers.files import Containers, as_source_error, checked_items
+from fusekit.readers.containers.samples import (
+    Sample,
+    fault_of,
+    image_parts,
+    member_name,
+    read_record,
+    read_samples,
+    read_text,
+)
+from fusekit.readers.item import Item
+from fusekit.readers.options import Options, read_options
+from fusekit.readers.tables.fields import (
     IDENTITY_FIELDS,
     NAME_FIELD,
     SPLIT_FIELD,
@@ -21,18 +32,7 @@ from fusekit.readers.fields import (
     plain_text,
     split_name,
 )
-from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
-from fusekit.readers.samples import (
-    Sample,
-    fault_of,
-    image_parts,
-    member_name,
-    read_record,
-    read_samples,
-    read_text,
-)
-from fusekit.readers.walk import MAX_BYTES
+from fusekit.readers.trees.walk import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.formats.archive import Member
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
 _SUFFIX: Final = ".tar"
 _NUMBERED: Final = re.compile(r"(^|[^0-9])[0-9]{3,}\.tar$")

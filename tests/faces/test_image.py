@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.photos import ASTRONAUT, PORTRAIT, SIX_PEOPLE
 
 from fusekit.errors import ItemError
-from fusekit.formats.image_header import exif_orientation, jpeg_components
 from fusekit.faces.image import decode_image, encode_crop, image_size, jpeg_quality, sniff
+from fusekit.formats.image_header import exif_orientation, jpeg_components
 from fusekit.schema import REJECT_REASONS
 
 KINDS = ["png", "webp", "bmp", "gif", "tiff", "ppm"]

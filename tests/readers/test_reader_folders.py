@@ -16,9 +16,9 @@ from support.raw import (
 from fusekit.cards.card import Card, CardForm, load_card
 from fusekit.errors import CardError, ItemError, SourceError
 from fusekit.readers.item import Item
-from fusekit.readers.layout import Layout
 from fusekit.readers.registry import open_reader
-from fusekit.readers.walk import MAX_BYTES
+from fusekit.readers.trees.layout import Layout
+from fusekit.readers.trees.walk import MAX_BYTES
 
 
 def folders(raw, kind="labeled", **options):

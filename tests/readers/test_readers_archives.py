@@ -17,8 +17,8 @@ from fusekit.cards.card import load_card
 from fusekit.errors import ItemError, SourceError
 from fusekit.readers import archives
 from fusekit.readers.registry import open_reader
-from fusekit.readers.tree import is_tree, open_tree
-from fusekit.readers.walk import MAX_BYTES
+from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.walk import MAX_BYTES
 
 SUFFIXES = [".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"]
 part = st.text("ab .-_é0", min_size=1, max_size=3).filter(lambda name: name.strip(". ") != "")

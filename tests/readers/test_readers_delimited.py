@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusekit.errors import SourceError
-from fusekit.readers.delimited import MAX_LINE, box_of, numbers, read_csv, read_jsonl, read_lines
+from fusekit.readers.tables.delimited import (
+    MAX_LINE,
+    box_of,
+    numbers,
+    read_csv,
+    read_jsonl,
+    read_lines,
+)
 
 
 def lines_of(data):

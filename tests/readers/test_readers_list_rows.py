@@ -7,7 +7,7 @@ from support.forms import face_landmarks
 from support.raw import write_files
 
 from fusekit.errors import SourceError
-from fusekit.readers.list_rows import ListFile, ListRow, interleaved_points
+from fusekit.readers.tables.list_rows import ListFile, ListRow, interleaved_points
 
 
 def listed(text):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusekit.readers.listed_files import (
+from fusekit.readers.tables.listed_files import (
     FileIndex,
     ListedFile,
     best_base,
@@ -16,7 +16,7 @@ from fusekit.readers.listed_files import (
     source_of,
     unlisted,
 )
-from fusekit.readers.walk import Entry
+from fusekit.readers.trees.walk import Entry
 
 
 def entries(*paths):

@@ -19,10 +19,10 @@ from support.raw import write_files, write_pictures
 
 from fusekit.errors import FusekitError, SourceError
 from fusekit.readers import rows as rows_module
-from fusekit.readers.pairs import Pair, PairTable, even_folds
-from fusekit.readers.places import find_files, find_folders
-from fusekit.readers.rows import read_lfw_pairs, read_rows
-from fusekit.readers.tree import open_tree
+from fusekit.readers.tables.pairs import Pair, PairTable, even_folds
+from fusekit.readers.tables.rows import read_lfw_pairs, read_rows
+from fusekit.readers.trees.places import find_files, find_folders
+from fusekit.readers.trees.tree import open_tree
 from fusekit.schema import PLAN_PAIRS_SCHEMA
 
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusekit.errors import SourceError
-from fusekit.readers.path_index import PathIndex, names_a_file, path_parts, plain_path
+from fusekit.readers.tables.path_index import PathIndex, names_a_file, path_parts, plain_path
 
 
 def index_of(*paths):

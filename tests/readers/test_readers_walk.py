@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusekit.readers.walk import FolderTree
+from fusekit.readers.trees.walk import FolderTree
 
 part = st.text("ab .-_é0", min_size=1, max_size=3).filter(lambda name: name.strip(". ") != "")
 paths = st.lists(st.lists(part, min_size=1, max_size=3).map("/".join), max_size=8)

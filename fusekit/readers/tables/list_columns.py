@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from fusekit.errors import SourceError
-from fusekit.readers.fields import IDENTITY_FIELDS
+from fusekit.readers.tables.fields import IDENTITY_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
-from fusekit.readers.places import join
-from fusekit.readers.walk import Entry
+from fusekit.readers.trees.places import join
+from fusekit.readers.trees.walk import Entry
 from fusekit.schema import PLAN_PAIRS_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.trees.tree import Tree
 
 FOLDS: Final = 10  # of every protocol here, where its list does not say
 _BATCH: Final = 1 << 16

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fusekit.errors import FormatError, ItemError, SourceError
-from fusekit.readers.samples import IMAGE_SUFFIXES
-from fusekit.readers.walk import FolderTree
+from fusekit.readers.containers.samples import IMAGE_SUFFIXES
+from fusekit.readers.trees.walk import FolderTree
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
 _MARK: Final = "#"  # between a container's name and the item in it
 _GLANCE: Final = 512  # entries that a first look goes through

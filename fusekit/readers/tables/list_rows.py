@@ -12,7 +12,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from fusekit.errors import SourceError
-from fusekit.readers.path_index import names_a_file
+from fusekit.readers.tables.path_index import names_a_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from fusekit.errors import SourceError
 from fusekit.formats.compressed import compression_of
 from fusekit.formats.tar_stream import TarArchive, is_tar_head
 from fusekit.formats.zip import ZipArchive
-from fusekit.readers.walk import is_desktop_file
+from fusekit.readers.trees.walk import is_desktop_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from fusekit.errors import FusekitError, ItemError
 from fusekit.formats.arrow_files import as_format_error, open_table
-from fusekit.readers.columns import find_columns
-from fusekit.readers.containers import gone_or_unreadable
-from fusekit.readers.image_column import ImageColumn
+from fusekit.readers.containers.files import gone_or_unreadable
+from fusekit.readers.containers.image_column import ImageColumn
+from fusekit.readers.tables.columns import find_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from fusekit.formats.arrow_files import Block, TableFile
-    from fusekit.readers.columns import ColumnOptions
-    from fusekit.readers.containers import Containers
+    from fusekit.readers.containers.files import Containers
     from fusekit.readers.item import Item
+    from fusekit.readers.tables.columns import ColumnOptions
 
 
 class Cursor:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.readers.rows import Row
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.tables.rows import Row
+    from fusekit.readers.trees.tree import Tree
 
 Points: TypeAlias = "tuple[float, ...]"
 

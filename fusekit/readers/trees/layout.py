@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.archive_files import archive_suffix
+from fusekit.readers.trees.archive_files import archive_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusekit.readers.tree import Tree
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 _MAX_DEPTH: Final = 4
 _MAX_WRAPPERS: Final = 64  # more unknown folders than this are no way to the identities

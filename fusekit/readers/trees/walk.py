@@ -86,7 +86,7 @@ def is_desktop_file(name: str) -> bool:
 
 
 class FolderTree:
-    """A folder that is only ever read inside its borders; see :class:`fusekit.readers.tree.Tree`.
+    """A folder that is only ever read inside its borders; a :class:`.tree.Tree`.
 
     Args:
         root: The folder, resolved.

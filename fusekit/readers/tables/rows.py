@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.pairs import Pair
+from fusekit.readers.tables.pairs import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.trees.tree import Tree
 
 _MAX_LINE: Final = 4_096  # bytes; bounds what a file without line ends can cost
 _MAX_LINES: Final = 1_000_000  # far more than any protocol of pairs has

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fusekit.readers.columns import is_bytes, is_text, struct_fields
+from fusekit.readers.tables.columns import is_bytes, is_text, struct_fields
 
 Array: TypeAlias = "pa.Array"
 

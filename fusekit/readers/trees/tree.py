@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Protocol
 
 from fusekit.errors import SourceError
-from fusekit.readers.archive_files import (
+from fusekit.readers.trees.archive_files import (
     archive_suffix,
     check_whole,
     find_archives,
     is_first_part,
 )
-from fusekit.readers.archives import ArchivesTree, ArchiveTree
-from fusekit.readers.walk import FolderTree
+from fusekit.readers.trees.archives import ArchivesTree, ArchiveTree
+from fusekit.readers.trees.walk import FolderTree
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
 
 class Tree(Protocol):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
 
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.trees.tree import Tree
 
 _MAX_LINE: Final = 1 << 16
 _SUFFIXES: Final = frozenset({"jpg", "jpeg", "png", "bmp"})

@@ -11,7 +11,8 @@ import pyarrow.types as pt
 from pydantic import StringConstraints
 
 from fusekit.errors import SourceError
-from fusekit.readers.fields import (
+from fusekit.readers.options import Options
+from fusekit.readers.tables.fields import (
     IDENTITY_FIELDS,
     IMAGE_FIELDS,
     NAME_FIELD,
@@ -19,7 +20,6 @@ from fusekit.readers.fields import (
     URL_FIELD,
     first_field,
 )
-from fusekit.readers.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from fusekit.formats.tar_stream import read_heads
-from fusekit.readers.walk import JUNK
+from fusekit.readers.trees.walk import JUNK
 
 if TYPE_CHECKING:
     from collections import Counter

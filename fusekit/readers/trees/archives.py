@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from fusekit.errors import FormatError, ItemError, SourceError
-from fusekit.readers.archive_files import open_archive, unreadable
-from fusekit.readers.archive_index import ArchiveIndex
-from fusekit.readers.walk import MAX_BYTES, Entry, FolderTree, files_below, is_desktop_file
+from fusekit.readers.trees.archive_files import open_archive, unreadable
+from fusekit.readers.trees.archive_index import ArchiveIndex
+from fusekit.readers.trees.walk import MAX_BYTES, Entry, FolderTree, files_below, is_desktop_file
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -25,7 +25,7 @@ _SPAN: Final = 1 << 44  # offsets of one archive among several: 16 TiB for each 
 
 
 class ArchiveTree:
-    """The files of one archive; see :class:`fusekit.readers.tree.Tree`.
+    """The files of one archive; see :class:`fusekit.readers.trees.tree.Tree`.
 
     Args:
         root: The archive.
@@ -46,8 +46,8 @@ class ArchiveTree:
     def entries(self, folder: str = "") -> Iterator[Entry]:
         """List one folder, so that listing in turn gives all sources in bytewise order.
 
-        Left out and counted as in :meth:`fusekit.readers.walk.FolderTree.entries`; members that
-        are no file inside the archive are counted where its root is listed.
+        Left out and counted as in :meth:`fusekit.readers.trees.walk.FolderTree.entries`; members
+        that are no file inside the archive are counted where its root is listed.
 
         Raises:
             SourceError: The archive is damaged, encrypted or one part of several.
@@ -70,7 +70,7 @@ class ArchiveTree:
                 yield Entry(name, source, is_folder=True, size=0)
 
     def files(self, folder: str = "") -> Iterator[Entry]:
-        """List the files that may be pictures; see :func:`fusekit.readers.walk.files_below`."""
+        """List the files that may be pictures; see :func:`.walk.files_below`."""
         return files_below(self, folder)
 
     def read(self, source: str, offset: int = 0, size: int = 0) -> bytes:
@@ -138,12 +138,12 @@ class ArchiveTree:
 
 
 class ArchivesTree:
-    """A folder whose archives are folders of their own; see :class:`fusekit.readers.tree.Tree`.
+    """A folder whose archives are folders of their own; a :class:`.tree.Tree`.
 
     Args:
         root: The folder, resolved.
         archives: Paths of the archives in it, in bytewise order; see
-            :func:`fusekit.readers.archive_files.find_archives`.
+            :func:`fusekit.readers.trees.archive_files.find_archives`.
         ignored: Gets a count for everything that is passed over.
 
     Raises:
@@ -173,7 +173,7 @@ class ArchivesTree:
         return iter(sorted(found, key=_sort_key))
 
     def files(self, folder: str = "") -> Iterator[Entry]:
-        """List the files that may be pictures; see :func:`fusekit.readers.walk.files_below`."""
+        """List the files that may be pictures; see :func:`.walk.files_below`."""
         return files_below(self, folder)
 
     def read(self, source: str, offset: int = 0, size: int = 0) -> bytes:

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from fusekit.errors import SourceError
-from fusekit.readers.delimited import numbers, read_csv, read_lines
-from fusekit.readers.list_columns import (
+from fusekit.readers.tables.delimited import numbers, read_csv, read_lines
+from fusekit.readers.tables.list_columns import (
     ListColumns,
     guessed_columns,
     looks_like_path,
@@ -18,8 +18,8 @@ from fusekit.readers.list_columns import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fusekit.readers.list_columns import Said
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.tables.list_columns import Said
+    from fusekit.readers.trees.tree import Tree
 
 Spaced: TypeAlias = Literal["words", "line", "label last", "label first"]
 

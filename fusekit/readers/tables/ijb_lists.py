@@ -17,7 +17,7 @@ from fusekit.schema import PLAN_TEMPLATES_SCHEMA, SEARCHES_SCHEMA, TEMPLATE_PAIR
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from fusekit.readers.tree import Tree
+    from fusekit.readers.trees.tree import Tree
 
 _BLOCK: Final = 1 << 22  # bytes read at a time; no line is longer
 _CROPS: Final = {"name": pa.string(), "template": pa.int64(), "media": pa.string()}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusekit.readers.walk import Entry
+    from fusekit.readers.trees.walk import Entry
 
     Hashes: TypeAlias = npt.NDArray[np.uint64]
 

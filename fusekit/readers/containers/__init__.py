@@ -1,0 +1,1 @@
+"""Raw data in container files: tars of samples, Parquet, LMDB, TFRecord."""

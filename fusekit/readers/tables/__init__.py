@@ -1,0 +1,1 @@
+"""Lists and tables that releases bring along: rows, columns, pairs, boxes, names."""

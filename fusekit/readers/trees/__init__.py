@@ -1,0 +1,1 @@
+"""Raw data as trees of files: folders, archives, and how people's folders stand in them."""
