@@ -56,7 +56,7 @@ MANIFEST: Final = (
     Column(
         "bbox",
         _BOX,
-        "x0, y0, x1, y1 of the face in source pixels; null: aligned crops, and none was given",
+        "x0, y0, x1, y1 of the face in source pixels; null: aligned crops, or none given",
         nullable=True,
     ),
     Column(

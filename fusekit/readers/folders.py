@@ -85,6 +85,7 @@ class FoldersReader:
         self._ignored: Counter[str] = Counter()
         self._tree = open_tree(raw, self._ignored, self.looks_for)
         self.front_to_back = self._tree.front_to_back
+        self._lists: frozenset[str] = frozenset()
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
@@ -96,6 +97,7 @@ class FoldersReader:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
         self._ignored.clear()
         levels = self._levels()
+        self._lists = self._used_lists(levels)
         self._count_beside(levels)
         found = False
         with ExitStack() as stack:
@@ -147,7 +149,7 @@ class FoldersReader:
     ) -> Iterator[Item]:
         for person in self._tree.entries(level.folder):
             if not person.is_folder:
-                self._ignored["files outside identity folders"] += 1
+                self._count_file(person.source)
                 continue
             if not self._layout.is_identity(person.name):
                 self._ignored["folders that are no identity"] += 1
@@ -178,9 +180,18 @@ class FoldersReader:
         for folder in sorted(on_the_way - holders):
             for entry in self._tree.entries(folder):
                 if not entry.is_folder:
-                    self._ignored["files outside identity folders"] += 1
+                    self._count_file(entry.source)
                 elif entry.source not in on_the_way | holders:
                     self._ignored["folders that are no identity"] += 1
+
+    def _count_file(self, source: str) -> None:
+        used = source in self._lists
+        self._ignored["lists that were read" if used else "files outside identity folders"] += 1
+
+    def _used_lists(self, levels: list[Level]) -> frozenset[str]:
+        options = self._options
+        names = self._beside(options.names.files, levels)[:1] if options.names else []
+        return frozenset((*names, *self._beside((*options.boxes, *options.landmarks), levels)))
 
     def _hints(
         self, stack: ExitStack, files: tuple[str, ...], levels: list[Level], width: int

@@ -59,8 +59,8 @@ def manifest(name: str, index: int, people: int, unit: int) -> pa.Table:
         "shard": layout.shard_file(name, unit), "format": "jpg", "width": 112, "height": 112,
         "face_count": 1, "channels": 3, "media": "still", "unit": unit, "yaw": 0.0,
         "eye_distance": 40.0, "sharpness": 100.0, "brightness": 128.0, "jpeg_quality": 95,
-        "length": 3000, "time_ms": None, "frame": None, "video": None, "split": None, "hint_iou": None,
-        "url": None,
+        "length": 3000, "time_ms": None, "frame": None, "video": None, "split": None,
+        "hint_iou": None, "url": None,
     }  # fmt: skip
     columns = {
         "key": keys(unit, UNIT),

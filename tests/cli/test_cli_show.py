@@ -163,7 +163,7 @@ def test_names_of_cards_and_of_the_store_are_completed(tmp_path):
     class Context:
         params = {"store": str(tmp_path)}  # noqa: RUF012 - stands in for typer's own
 
-    assert complete_card("vgg") == ["vggface2"]
+    assert complete_card("vggface") == ["vggface", "vggface2"]
     assert complete_stored(Context, "cr") == ["crawl"]
     assert complete_known(Context, "cr") == ["crawl", "cross"]
     assert complete_stored(Context, "x") == []

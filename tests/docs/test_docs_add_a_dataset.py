@@ -41,6 +41,7 @@ def test_the_page_adds_a_dataset_by_its_card_alone(tmp_path, monkeypatch):
     shown = run(rehearsal)
     assert ["images", "3", "4", "-1"] in words(shown.stdout)
     assert "passed over as no item: 1 files outside identity folders" in shown.stderr
+    assert "passed over as no item: 1 lists that were read" in shown.stderr
     assert not (tmp_path / "fusekit-store").exists()
     assert words(run(ingest).stdout)[2][:5] == ["staff", "folders", "3", "3", "0"]
     assert words(run(query).stdout)[2:] == [

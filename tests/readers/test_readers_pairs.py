@@ -18,7 +18,7 @@ from support.forms_evaluation import (
 from support.raw import write_files, write_pictures
 
 from fusekit.errors import FusekitError, SourceError
-from fusekit.readers import rows as rows_module
+from fusekit.readers.tables import rows as rows_module
 from fusekit.readers.tables.pairs import Pair, PairTable, even_folds
 from fusekit.readers.tables.rows import read_lfw_pairs, read_rows
 from fusekit.readers.trees.places import find_files, find_folders
