@@ -211,12 +211,23 @@ def datasets_page() -> str:
     return "\n".join(parts)
 
 
+def overlaps(card: Card) -> str:
+    """List what is known of people that other datasets show too."""
+    lines = []
+    for other in card.overlaps:
+        count = other.identities
+        known = "" if count is None else f"{number(count)} identities" if count else "none"
+        said = "; ".join(part for part in (known, " ".join(other.note.split())) if part)
+        lines.append(f"- with `{other.dataset}`: {said}")
+    return "\n".join(("Overlaps:", "", *lines)) if lines else ""
+
+
 def dataset_section(card: Card) -> str:
     about = [f"**{card.title}**" if card.title else ""]
     about.append(f"Terms: {card.terms}." if card.terms else "")
     about.append(f"Figures: {card.figures}." if card.figures else "")
     about.append(" ".join(card.notes.split()))
-    about += [f"{o.dataset}: {' '.join(o.note.split())}" for o in card.overlaps]
+    about.append(overlaps(card))
     about.append(" ".join(f"<{url}>" for url in card.urls))
     rows = []
     for form, spelled in zip(card.resolved(), card.forms, strict=True):
@@ -251,21 +262,9 @@ def cards_page() -> str:
     for name in reader_names():
         reader = reader_type(name)
         doc = (inspect.getdoc(reader) or "").split("\n", 1)[0]
-        options = options_of(reader)
-        table = f"\n{attributes_table(options)}" if options else ""
+        table = f"\n{attributes_table(reader.options)}" if reader.options.model_fields else ""
         parts.append(f"### {name}\n\n{doc} Looks for {reader.looks_for}.\n{table}")
     return "\n".join(parts)
-
-
-def options_of(reader: object) -> type | None:
-    """Find the options of a reader: the model that its module gives to ``read_options``."""
-    source = inspect.getsource(reader)
-    module = inspect.getmodule(reader)
-    found = re.search(r"read_options\((\w+)[,)]", source)
-    if found is None:
-        found = re.search(r"read_options\((\w+)[,)]", inspect.getsource(module))
-    options = getattr(module, found[1]) if found else None
-    return options if options is not None and options.model_fields else None
 
 
 def attributes_table(model: type) -> str:

@@ -208,6 +208,24 @@ def with_options(card: Card, form: str, options: Mapping[str, JsonValue]) -> Car
     return card.model_copy(update={"forms": tuple(forms)})
 
 
+def with_finished_crops(card: Card, form: str) -> Card:
+    """Give a card whose form holds finished crops, which pass through as they are.
+
+    Args:
+        card: The card.
+        form: Name of one of its forms.
+
+    Raises:
+        CardError: The card has no such form.
+    """
+    named = card.form(form).name
+    forms = [
+        each.model_copy(update={"aligned": True}) if (each.name or each.reader) == named else each
+        for each in card.forms
+    ]
+    return card.model_copy(update={"forms": tuple(forms)})
+
+
 def load_card(name_or_path: str) -> Card:
     """Load a card of fusekit by its name, or anyone's by its path.
 

@@ -74,6 +74,9 @@ def ingest(
     relabel: Annotated[
         bool, typer.Option("--relabel", help="Identities are the labels of --list.")
     ] = False,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Finished 112x112 crops: keep them bit for bit.")
+    ] = False,
     landmarks: Annotated[
         Literal["detect", "given"],
         typer.Option("--landmarks", help="Detect each face, or place it by the source's points."),
@@ -119,7 +122,7 @@ def ingest(
             dataset, raw=raw, store=store, name=name, workers=workers,
             fmt=fmt, detector=detector, dry_run=dry_run, form=form,
             faces=faces, index=index, unit_size=unit_size,
-            min_score=min_score, landmarks=landmarks, order=order,
+            min_score=min_score, aligned=aligned, landmarks=landmarks, order=order,
             lists=lists or (), exclude=exclude or (), relabel=relabel,
             options=parse_options(options or ()), report=report,
         )  # fmt: skip
@@ -136,7 +139,8 @@ def show_ingest(result: dict[str, Any], *, as_json: bool) -> None:
     show_table(columns, [[result.get(column) for column in columns]])
     if any(figure["published"] is not None for figure in result["figures"].values()):
         show_line()
-        rows = [(name, *figure.values()) for name, figure in result["figures"].items()]
+        figures = result["figures"].items()  # a pack of pairs has no identities, as published
+        rows = [(name, *f.values()) for name, f in figures if f["here"] or f["published"]]
         show_table(("", "here", "published", "difference"), rows)
     if result["protocol"]:
         show_line()

@@ -19,7 +19,7 @@ from fusekit.errors import SourceError
 from fusekit.faces.align import align_face
 from fusekit.faces.detect import Detector, Faces, open_detector
 from fusekit.faces.image import RgbImage, decode_image
-from fusekit.formats.recordio import write_pack
+from fusekit.formats.recordio_writer import write_pack
 from fusekit.models.registry import resolve_model
 from fusekit.progress import Progress, Report, silent
 from fusekit.rng import derive

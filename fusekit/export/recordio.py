@@ -21,13 +21,8 @@ from typing import IO, TYPE_CHECKING
 from fusekit.errors import MixtureError
 from fusekit.export.folders import place
 from fusekit.export.identities import write_names
-from fusekit.formats.recordio import (
-    EXACT_FLOAT32,
-    PackWriter,
-    RecordWriter,
-    pack_record,
-    property_text,
-)
+from fusekit.formats.recordio import EXACT_FLOAT32, pack_record
+from fusekit.formats.recordio_writer import PackWriter, RecordWriter, property_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Bytes of a member's name that a system can open; a stranger's tar may give each one a mebibyte.
+MAX_NAME: Final = 4_096
 
 MemberKind: TypeAlias = Literal["file", "folder", "link", "other"]
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fusekit.errors import FormatError
+from fusekit.formats.parquet_pages import read_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,9 @@ _BUFFER: Final = 1 << 20
 _BLOCK_BYTES: Final = 1 << 26  # aimed at for a block of rows
 _BLOCK_ROWS: Final = 1_024
 _LONGEST_REASON: Final = 160
+_MOST_VALUES: Final = 64  # in one row of a column: ten landmarks with room to spare
+_MAX_PAGE: Final = 3 << 28  # a picture of the most bytes and half as much again
+_BOMB_BYTES: Final = 1 << 28  # of a block whose rows all repeat the longest value there may be
 
 
 class TableFile(Protocol):
@@ -69,7 +73,7 @@ class ParquetTable:
     """
 
     def __init__(self, path: Path) -> None:
-        self._where = str(path)
+        self._path, self._where = path, str(path)
         with as_format_error(self._where, "a Parquet file"):
             # Buffered and not fetched ahead, a column is read page by page.
             self._file = pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
@@ -78,6 +82,7 @@ class ParquetTable:
             about = self._file.metadata
             groups = [about.row_group(i) for i in range(about.num_row_groups)]
             counts = [group.num_rows for group in groups]
+            self._groups = groups
         if any(count < 0 for count in counts):
             raise FormatError(self._where, "row groups of less than no rows", "a Parquet file")
         self._starts = np.cumsum([0, *counts])
@@ -109,10 +114,49 @@ class ParquetTable:
     def _group_batches(self, group: int, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         each = self._bytes[group] // max(rows, 1) + 1
         with as_format_error(self._where, "undamaged Parquet"):
-            yield from self._file.iter_batches(
-                batch_size=max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // each)), row_groups=[group],
-                columns=columns, use_threads=False,
-            )  # fmt: skip
+            most = self._most_repeated(group, columns)
+            count = min(_BLOCK_ROWS, _BLOCK_BYTES // each, _BOMB_BYTES // most)
+            batches = self._file.iter_batches(
+                batch_size=max(1, count), row_groups=[group], columns=columns, use_threads=False
+            )
+        while True:
+            # Nothing is handed out inside the guard: for a reading that is given up as Python
+            # ends, it would run after pyarrow is gone.
+            with as_format_error(self._where, "undamaged Parquet"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _most_repeated(self, group: int, columns: list[str]) -> int:
+        """Give the most bytes that a value which is stored once can have in every row.
+
+        Raises:
+            FormatError: A page is larger in memory than any picture, or a row of a column has
+                far more values than are read.
+        """
+        most = 1
+        about = self._groups[group]
+        with self._path.open("rb") as file:
+            for column in map(about.column, range(about.num_columns)):
+                if column.path_in_schema.partition(".")[0] not in columns:
+                    continue
+                where = f"{self._where}: column {column.path_in_schema!r}"
+                start = column.data_page_offset
+                if 0 < (column.dictionary_page_offset or 0) < start:
+                    start = column.dictionary_page_offset
+                values = 0
+                for page in read_pages(file, start, column.total_compressed_size, where):
+                    if page.unpacked > _MAX_PAGE:
+                        raise FormatError(
+                            where, f"a page of {page.unpacked} bytes", f"at most {_MAX_PAGE}",
+                            "write it anew with smaller pages",
+                        )  # fmt: skip
+                    values += page.values
+                    most = max(most, page.unpacked if page.is_dictionary else 1)
+                if values > _MOST_VALUES * max(about.num_rows, 1):
+                    raise FormatError(where, f"{values} values in {about.num_rows} rows")
+        return most
 
 
 class ArrowTable:
@@ -134,12 +178,23 @@ class ArrowTable:
     def blocks(self, columns: list[str], row: int = 0) -> Iterator[Block]:
         """Read columns; see :class:`TableFile`."""
         first = 0
-        with as_format_error(self._where, "undamaged Arrow"), pa.memory_map(self._where) as file:
-            for batch in pa.ipc.open_stream(file):
+        with as_format_error(self._where, "undamaged Arrow"):
+            file = pa.memory_map(self._where)
+        with file:
+            with as_format_error(self._where, "undamaged Arrow"):
+                batches = iter(pa.ipc.open_stream(file))
+            while (batch := self._next(batches, max(row - first, 0))) is not None:
                 if row < first + len(batch):
-                    batch.validate(full=True)  # its offsets are the file's own
                     yield first, batch.select(columns)
                 first += len(batch)
+
+    def _next(self, batches: Iterator[pa.RecordBatch], needed: int) -> pa.RecordBatch | None:
+        """Read a batch, and see that it is whole if any row from ``needed`` on is in it."""
+        with as_format_error(self._where, "undamaged Arrow"):
+            batch = next(batches, None)
+            if batch is not None and needed < len(batch):
+                batch.validate(full=True)  # its offsets are the file's own
+        return batch
 
     def start_of(self, row: int) -> int:  # noqa: ARG002 - as for Parquet
         """Give 0: batches are passed over, but their heads are read."""

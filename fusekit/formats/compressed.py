@@ -19,7 +19,7 @@ _MAGIC: Final[dict[bytes, Compression]] = {
     b"BZh": "bzip2",
     b"\xfd7zXZ\x00": "xz",
 }
-_CHUNK: Final = 1 << 18
+_CHUNK: Final = 1 << 14  # what follows a stream's end is copied: short for many short streams
 _MAX_OUTPUT: Final = 1 << 20
 _XZ_MEMORY: Final = 1 << 28  # xz -9 needs 65 MiB; a hostile head may ask for 4 GiB
 

@@ -35,7 +35,7 @@ _META_SIZE: Final = _PAGE.size + _META.size + 2 * _DB.size + _META_TAIL.size
 _MAX_DEPTH: Final = 32  # MDB's own limit
 
 _IS_BRANCH, _IS_LEAF, _IS_OVERFLOW = 0x01, 0x02, 0x04
-_INTEGER_KEYS: Final = 0x08
+_REVERSED_KEYS, _INTEGER_KEYS = 0x02, 0x08
 _BIG, _SUB, _DUPLICATES = 0x01, 0x02, 0x04  # flags of a node
 
 
@@ -93,10 +93,19 @@ class LmdbFile:
 
         Raises:
             FormatError: A page is damaged, comes again or lies past the end of the file, a key
-                has several values, or there are not as many entries as the database states.
+                comes again or has several values, or there are not as many entries as the
+                database states.
         """
         found = 0
+        latest: bytes | int | None = None
         for value in self._walk() if self._meta.root != _NO_PAGE else ():
+            place = self._place(value.key)
+            if latest is not None and place <= latest:  # type: ignore[operator]  # of one kind
+                raise FormatError(
+                    self._where, f"the key {value.key[:40]!r} is not behind the one before it",
+                    "keys in order, each once", "it is damaged: fetch it again",
+                )  # fmt: skip
+            latest = place
             found += 1
             yield value
         if found != self.entries:
@@ -118,6 +127,12 @@ class LmdbFile:
                 yield from self._leaf(number, page, nodes)
             else:
                 path.append(self._children(number, page, nodes))
+
+    def _place(self, key: bytes) -> bytes | int:
+        """Give what keys are ordered by."""
+        if self.integer_keys:
+            return int.from_bytes(key, "little")
+        return key[::-1] if self._meta.flags & _REVERSED_KEYS else key
 
     def _newest_meta(self) -> _Meta:
         first = self._read_meta(0)

@@ -17,6 +17,7 @@ MAX_LINE: Final = 1 << 26
 _MAX_NAME: Final = 255  # bytes of an identity, a rank or a face's name
 _MAX_URL: Final = 1 << 13
 _RECTANGLE: Final = 16  # four float32
+_MARK: Final = b"\xef\xbb\xbf"  # byte order mark, which some editors put before the first line
 #: JPEG, PNG, GIF, WebP and BMP in base64.
 _PICTURES: Final = (b"/9j/", b"iVBORw0K", b"R0lGOD", b"UklGR", b"Qk")
 
@@ -76,7 +77,7 @@ def find_columns(file: IO[bytes], lines: int = 20) -> Columns | None:
         None: it is no table of faces.
     """
     for _ in range(lines):
-        line = file.readline(MAX_LINE).rstrip(b"\r\n")
+        line = file.readline(MAX_LINE).rstrip(b"\r\n ")
         fields = line.split(b"\t", FULL.count)
         if not fields[-1].startswith(_PICTURES):
             continue
@@ -127,7 +128,7 @@ def read_face(file: IO[bytes], offset: int, size: int, where: str) -> bytes:
     file.seek(offset)
     # One more byte than its base64 has, which must end the line.
     text = file.read((size + 2) // 3 * 4 + 1)
-    field = text.split(b"\n", 1)[0].rstrip(b"\r")
+    field = text.split(b"\n", 1)[0].rstrip(b"\r ")
     data = _decoded(field)
     if data is None or len(data) != size:
         raise FormatError(where, "its base64 is damaged", f"that of {size} bytes")
@@ -136,12 +137,12 @@ def read_face(file: IO[bytes], offset: int, size: int, where: str) -> bytes:
 
 def _row(line: bytes, number: int, start: int, columns: Columns) -> FaceRow | None:
     end = len(line)
-    while end and line[end - 1] in b"\r\n":
+    while end and line[end - 1] in b"\r\n ":
         end -= 1
     if not end:
         return None
     cut = line.rfind(b"\t", 0, end)
-    fields = line[: max(cut, 0)].split(b"\t")
+    fields = line[: max(cut, 0)].removeprefix(_MARK if number == 1 else b"").split(b"\t")
     if cut < 0 or len(fields) != columns.count - 1:
         found = len(fields) + (cut >= 0)
         return FaceRow(number, start, damage=f"{found} columns, not {columns.count}")

@@ -8,10 +8,11 @@ out of the file: a pack of thousands of images costs a few bytes for each.
 from __future__ import annotations
 
 from functools import partial
-from typing import IO, TYPE_CHECKING, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Final
 
 from fusekit.errors import FormatError
-from fusekit.formats.pickle_values import Meanings, Text, named
+from fusekit.formats.pickle_bytes import PickleBytes
+from fusekit.formats.pickle_values import Meanings, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 _NEWEST: Final = 5
 #: A pair of images takes 10 to 80 steps. This bounds memory and time together.
 _MAX_STEPS: Final = 1 << 22
-_MAX_LINE: Final = 256  # of a number or a name; texts have no bound but the file
-_MAX_LITERAL: Final = 1 << 29
-_MAX_DIGITS: Final = 20
 _MAX_LONG: Final = 8  # bytes; no number of a pack needs more
 
 #: Opcodes of texts with a length before them: bytes of the length, spelling, are they bytes.
@@ -69,78 +67,14 @@ def read_pickle(file: IO[bytes], where: str) -> tuple[Value, int]:
         FormatError: It is cut off or broken, holds anything but plain data and numpy arrays, or
             takes more steps than any verification pack.
     """
-    source = _Bytes(file, where)
+    source = PickleBytes(file, where)
     return _Machine(source).run(), source.at
-
-
-class _Bytes:
-    """The pickle's file, read from front to back, every length checked against its size."""
-
-    def __init__(self, file: IO[bytes], where: str) -> None:
-        self._file, self.where = file, where
-        self._size = file.seek(0, 2)
-        file.seek(0)
-        self.at = 0
-
-    def take(self, count: int) -> bytes:
-        data = self._file.read(count)
-        self.at += count
-        if len(data) < count:
-            raise FormatError(self.where, f"the pickle is cut off at byte {self._size}")
-        return data
-
-    def unsigned(self, width: int) -> int:
-        return int.from_bytes(self.take(width), "little")
-
-    def signed(self, width: int) -> int:
-        return int.from_bytes(self.take(width), "little", signed=True)
-
-    def line(self, most: int = _MAX_LINE) -> bytes:
-        line = self._file.readline(most)
-        self.at += len(line)
-        if not line.endswith(b"\n"):
-            self.fail("is cut off" if self.at >= self._size else "has an endless line")
-        return line[:-1].removesuffix(b"\r")
-
-    def number_line(self) -> int:
-        digits = self.line().removesuffix(b"L")
-        if len(digits) > _MAX_DIGITS or not digits.removeprefix(b"-").isdigit():
-            self.fail(f"has {digits[:_MAX_DIGITS]!r} where a number should be")
-        return int(digits)
-
-    def text(self, length: int, spelling: Spelling, *, is_bytes: bool) -> Text:
-        text = Text(self.at, length, spelling, is_bytes)
-        self.check_left(length)
-        self.at += length
-        self._file.seek(length, 1)
-        return text
-
-    def text_line(self, spelling: Spelling, *, is_bytes: bool) -> Text:
-        start = self.at
-        return Text(start, len(self.line(_MAX_LITERAL)), spelling, is_bytes)
-
-    def content(self, text: Text) -> bytes:
-        self._file.seek(text.offset)
-        data = self._file.read(text.length)
-        self._file.seek(self.at)
-        return data
-
-    def check_left(self, length: int) -> None:
-        left = self._size - self.at
-        if length > left:
-            raise FormatError(
-                self.where, f"{length:,} bytes should follow byte {self.at} of the pickle",
-                f"at most {left:,}", "it is cut off: fetch it again",
-            )  # fmt: skip
-
-    def fail(self, found: str) -> NoReturn:
-        raise FormatError(self.where, f"the pickle {found}, at byte {self.at}")
 
 
 class _Machine:
     """The stack and the memo."""
 
-    def __init__(self, source: _Bytes) -> None:
+    def __init__(self, source: PickleBytes) -> None:
         self._source = source
         self._meanings = Meanings(source.content, source.where)
         self._stack: list[Value] = []

@@ -44,6 +44,13 @@ _DECODED: Final = (
 )  # fmt: skip
 _PACKETS: Final = (*_SLOW, cv2.CAP_PROP_FORMAT, -1)  # as they lie, nothing is decoded
 
+# The second wall behind _check_head: what a playlist or a stream's description names is not opened.
+os.environ.setdefault(
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
+    "format_whitelist;avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg,mpegts,mpegvideo"
+    "|protocol_whitelist;file",
+)
+
 # FFmpeg writes to stderr by itself; broken videos become rejects that say what is wrong.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

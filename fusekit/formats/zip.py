@@ -35,6 +35,7 @@ _ZIP64: Final = 1
 _ENCRYPTED, _SIZES_FOLLOW = 1 << 0, 1 << 3
 _STORED, _DEFLATED = 0, 8
 _CHUNK: Final = 1 << 18
+_MOST_INFLATED: Final = 1_032  # bytes that one byte of deflate can give: 258 for two bits
 _UNIX: Final = 3
 
 
@@ -63,7 +64,7 @@ class ZipArchive:
         with self._path.open("rb", buffering=1 << 20) as file:
             end = self._end(file)
             file.seek(end.start)
-            left = end.size
+            left, room = end.size, end.start * _MOST_INFLATED
             while left > 0:
                 head = file.read(_CENTRAL.size)
                 if len(head) < _CENTRAL.size or head[:4] != b"PK\1\2":
@@ -71,6 +72,9 @@ class ZipArchive:
                     raise self._damaged(found)
                 member, length = self._member(head, file, end.shift)
                 left -= length
+                room -= member.size
+                if room < 0:  # a bomb: thousands of members that share the same bytes
+                    raise self._damaged("its members are more than its bytes can hold")
                 yield member
 
     def chunks(self, offset: int, size: int) -> Iterator[bytes]:

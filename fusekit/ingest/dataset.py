@@ -7,12 +7,12 @@ import os
 import platform
 import secrets
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fusekit.cards.card import card_as_used, load_card, with_options
+from fusekit.cards.card import card_as_used, load_card, with_finished_crops, with_options
 from fusekit.engines.local import default_workers, run_units
 from fusekit.errors import SourceError, StorageError, StoreError, UsageError
 from fusekit.faces.detect import DetectionSettings
@@ -119,6 +119,7 @@ def ingest_dataset(
     detector: str | None = None,
     faces: FaceRule | None = None,
     min_score: float | None = None,
+    aligned: bool = False,
     landmarks: Landmarks = "detect",
     order: Order | None = None,
     lists: Sequence[str | os.PathLike[str]] = (),
@@ -148,6 +149,8 @@ def ingest_dataset(
             RetinaFace MobileNet-0.25.
         faces: ``best`` or ``all``; None takes the card's.
         min_score: Detector score under which a face is left out; None takes 0.6.
+        aligned: The images are finished crops of the form's template: they pass through bit for
+            bit, whatever the card says of the form.
         landmarks: ``given``: the source's own five points place each face, and nothing is
             detected; ``detect``: a detector finds it.
         order: ``random``: each unit is a random sample of the dataset; ``source``: units follow
@@ -176,7 +179,7 @@ def ingest_dataset(
     card = load_card(dataset)
     name = layout.check_name(name or card.name, "dataset")
     root = _raw_root(raw, card.name)
-    card, reader = _open_reader(card, root, form, options or {})
+    card, reader = _open_reader(card, root, form, options or {}, aligned=aligned)
     settings = _settings(reader, unit_size, fmt, detector, faces, min_score, landmarks, order, seed)
     if lists or exclude or relabel:
         reader = ListedReader(
@@ -190,11 +193,12 @@ def ingest_dataset(
     if not reader.form_spec.aligned and landmarks == "detect":
         model = resolve_model(detector or DEFAULT_DETECTOR, "detect", report)
     storage = layout.open_store(store, create=True)
-    with storage.lock(name):
+    with storage.lock(name), _nothing_empty_left(storage, name):
         for folder in ("", "/plan", "/shards", "/manifest", "/rejects"):  # embeddings: embed's own
             storage.sweep(layout.dataset(name) + folder)
         listing = _list(storage, name, root, reader, report)
         try:
+            _check_landmarks(settings, reader, given=listing.landmarks)
             with spool_protocol(storage, name, _tables(reader)) as protocol:
                 index = claim_index(storage, name, card.index if index is None else index)
                 job = _job(storage, root, card, reader, name, index, settings, model)
@@ -229,13 +233,15 @@ def _check_apart(store: str | os.PathLike[str] | None, root: Path) -> None:
 
 
 def _open_reader(
-    card: Card, root: Path, form: str | None, options: Mapping[str, JsonValue]
+    card: Card, root: Path, form: str | None, options: Mapping[str, JsonValue], *, aligned: bool
 ) -> tuple[Card, Reader]:
-    """Open the raw data, with options over those of the card; they go into the card as used."""
-    if options and form is None:
+    """Open the raw data; what is said over the card goes into the card as used."""
+    if not (options or aligned):
+        return card, open_reader(card, root, form)
+    if form is None:
         form = open_reader(card, root).form if len(card.forms) > 1 else card.resolved()[0].name
-    if options and form is not None:
-        card = with_options(card, form, options)
+    card = with_options(card, form, options)
+    card = with_finished_crops(card, form) if aligned else card
     return card, open_reader(card, root, form)
 
 
@@ -288,6 +294,15 @@ def _settings(
     )
 
 
+def _check_landmarks(settings: IngestSettings, reader: Reader, *, given: bool) -> None:
+    """Refuse landmarks that are not there, before every item is rejected for it."""
+    if settings.landmarks == "given" and not given:
+        raise UsageError(
+            "--landmarks", f"no item of the form {reader.form!r} comes with any here", None,
+            "leave the option out: faces are then detected",
+        )  # fmt: skip
+
+
 def _rehearse(
     name: str,
     root: Path,
@@ -296,15 +311,17 @@ def _rehearse(
     started: float,
     report: Report,
 ) -> IngestResult:
-    people, count, away = set(), 0, 0
+    people, count, away, placed = set(), 0, 0, False
     for count, item in enumerate(reader.items(), 1):
         if item.reject is None:
             people.add(item.identity)
         away += item.reject in _NOT_THERE
+        placed = placed or item.landmarks is not None
         if count % 10_000 == 0:
             report(Progress("list", count, None, "items"))
     if count == 0:
         raise SourceError(root, "no pictures were found", f"the form {reader.form!r}")
+    _check_landmarks(settings, reader, given=placed)
     return IngestResult(
         dataset=name, items=count, kept=0, rejected=0, samples=0,
         identities=len(people - {None}), rejects={}, seconds=time.monotonic() - started,
@@ -348,6 +365,16 @@ def _versions() -> dict[str, str]:
     # Floating-point kernels differ between releases and processor kinds.
     found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return found | {"machine": platform.machine()}
+
+
+@contextmanager
+def _nothing_empty_left(storage: Storage, name: str) -> Iterator[None]:
+    """Take the dataset's folder away again when nothing came into it: it is no dataset."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty, as it should be
+            storage.path(layout.dataset(name)).rmdir()
 
 
 def _list(storage: Storage, name: str, root: Path, reader: Reader, report: Report) -> Listing:

@@ -14,7 +14,7 @@ import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from fusekit.readers.item import Item, Reader
     from fusekit.storage import Storage
 
+Spool: TypeAlias = "pa.ipc.RecordBatchFileReader"
+
 _BATCH: Final = 1 << 16
+_ROWS_AT_ONCE: Final = 1 << 19  # of several units, taken from the spool in one pass
 _ITEM_COLUMNS: Final = tuple(c.name for c in PLAN if c.name not in ("item", "identity_index"))
 _SPOOL_SCHEMA: Final = pa.schema([
     pa.field("identity", pa.int32()) if field.name == "identity" else field
@@ -56,6 +59,7 @@ class Listing:
         place: Place of each in ``identities`` and ``absent`` together, by the order of its first
             appearance, which the spool holds.
         digest: sha256 over every row: all that the reader says of an item.
+        landmarks: Whether any item has landmarks.
     """
 
     spool: Path
@@ -64,6 +68,7 @@ class Listing:
     absent: list[str]
     place: np.ndarray[Any, Any]
     digest: str
+    landmarks: bool
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,14 @@ def list_items(reader: Reader, spool: Path, where: str, report: Report = silent)
     people: dict[str, int] = {}
     present: set[int] = set()
     digest = hashlib.sha256()
-    count = 0
+    count, landmarks = 0, False
     with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_file(file, _SPOOL_SCHEMA) as out:
         for batch in _batches(reader.items()):
             columns = _columns(batch, count)
             # Labels and hints too: the same files under other ones are other data.
             digest.update(json.dumps(columns).encode())
             count += len(batch)
+            landmarks = landmarks or any(columns["landmarks"])
             out.write_batch(_spooled(columns, people, present))
             report(Progress("list", count, None, "items"))
     if count == 0:
@@ -108,7 +114,7 @@ def list_items(reader: Reader, spool: Path, where: str, report: Report = silent)
     absent = [person for person, code in people.items() if code not in present]
     place = np.empty(len(people), np.int32)
     place[[people[person] for person in (*ordered, *absent)]] = np.arange(len(people))
-    return Listing(spool, count, ordered, absent, place, digest.hexdigest())
+    return Listing(spool, count, ordered, absent, place, digest.hexdigest(), landmarks)
 
 
 def fix_plan(
@@ -144,22 +150,42 @@ def fix_plan(
             for i, person in enumerate(listing.identities)
         ]
         write_table(storage, layout.identities(name), rows, IDENTITIES_SCHEMA)
-    key = derive(settings["seed"], "units")
-    with _opened(listing.spool) as table:
-        texts = pa.array([*listing.identities, *listing.absent], pa.string())
-        in_order = _by_offset(table) if settings["order"] == "source" else None
-        for unit in range(units):
-            part = layout.plan_part(name, unit)
-            size = min(settings["unit_size"], listing.items - unit * settings["unit_size"])
-            if not _stands(storage, part, size):
-                if in_order is None:
-                    numbers = unit_items(listing.items, unit, settings["unit_size"], key)
-                else:
-                    start = unit * settings["unit_size"]
-                    numbers = in_order[start : start + size]
-                rows = _unit_rows(table.take(pa.array(numbers)), texts, listing)
-                write_table(storage, part, rows, PLAN_SCHEMA)
+    with _opened(listing.spool) as spool:
+        _write_parts(storage, name, plan, listing, spool, settings)
     return plan
+
+
+def _write_parts(
+    storage: Storage,
+    name: str,
+    plan: Plan,
+    listing: Listing,
+    spool: Spool,
+    settings: dict[str, Any],
+) -> None:
+    unit_size, key = settings["unit_size"], derive(settings["seed"], "units")
+    in_order = _by_offset(spool) if settings["order"] == "source" else None
+    texts = pa.array([*listing.identities, *listing.absent], pa.string())
+    at_once = max(1, _ROWS_AT_ONCE // unit_size)
+    for first in range(0, plan.units, at_once):
+        numbers = {}
+        for unit in range(first, min(first + at_once, plan.units)):
+            start = unit * unit_size
+            size = min(unit_size, listing.items - start)
+            if _stands(storage, layout.plan_part(name, unit), size):
+                continue
+            if in_order is None:
+                numbers[unit] = unit_items(listing.items, unit, unit_size, key)
+            else:
+                numbers[unit] = in_order[start : start + size]
+        if not numbers:
+            continue
+        wanted = np.sort(np.concatenate(list(numbers.values())))
+        rows = _take(spool, wanted)
+        for unit, those in numbers.items():
+            mine = rows.take(pa.array(np.searchsorted(wanted, those)))
+            table = _unit_rows(mine, texts, listing)
+            write_table(storage, layout.plan_part(name, unit), table, PLAN_SCHEMA)
 
 
 def unit_items(items: int, unit: int, unit_size: int, key: int) -> np.ndarray[Any, Any]:
@@ -226,9 +252,23 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _by_offset(table: pa.Table) -> np.ndarray[Any, Any]:
+def _by_offset(spool: Spool) -> np.ndarray[Any, Any]:
     """Give the numbers of all items by ascending offset, those without one by their number."""
-    return np.argsort(table["offset"].to_numpy(), kind="stable")
+    return np.argsort(spool.read_all()["offset"].to_numpy(), kind="stable")
+
+
+def _take(spool: Spool, numbers: np.ndarray[Any, Any]) -> pa.Table:
+    """Take rows of the spool by their ascending numbers, batch by batch.
+
+    ``Table.take`` joins all chunks of a text column first: a gigabyte for each call at 20 M rows.
+    """
+    edges = np.searchsorted(numbers, np.arange(0, (spool.num_record_batches + 1) * _BATCH, _BATCH))
+    pieces = [
+        spool.get_batch(i).take(pa.array(numbers[edges[i] : edges[i + 1]] - i * _BATCH))
+        for i in range(spool.num_record_batches)
+        if edges[i] < edges[i + 1]
+    ]
+    return pa.Table.from_batches(pieces, _SPOOL_SCHEMA).combine_chunks()
 
 
 def _unit_rows(rows: pa.Table, texts: pa.Array, listing: Listing) -> pa.Table:
@@ -244,9 +284,9 @@ def _unit_rows(rows: pa.Table, texts: pa.Array, listing: Listing) -> pa.Table:
 
 
 @contextmanager
-def _opened(spool: Path) -> Iterator[pa.Table]:
+def _opened(spool: Path) -> Iterator[Spool]:
     with pa.memory_map(str(spool)) as file:
-        yield pa.ipc.open_file(file).read_all()
+        yield pa.ipc.open_file(file)
 
 
 def _stands(storage: Storage, name: str, rows: int) -> bool:

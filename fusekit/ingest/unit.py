@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _DECIMALS: Final = 3  # of coordinates, in JSON and Parquet alike
 _SCORE_DECIMALS: Final = 4
 _PASSED_THROUGH: Final = ("jpg", "png")
+#: Bytes of a crop that passes through: its pixels at 16 bits with room, and profiles and tags. A
+#: picture with a gibibyte behind its end would fill a shard.
+_MOST_OF_PIXEL, _MOST_BESIDE = 16, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
     with UnitWriter(storage, job.dataset, unit) as writer:
         for row in rows:
             item = _item(row)
+            data = b""  # the last one's are let go first: two large ones need not be held
             try:
                 data = _read(reader, item)
                 samples, left_out = make_samples(data, item, job, detector)
@@ -223,6 +227,10 @@ def _pass_through(data: bytes, item: Item, job: Job) -> Sample:
     if (width, height) != job.crop_size:
         wanted = "x".join(map(str, job.crop_size))
         raise ItemError("wrong_size", item.source, f"{width}x{height}, the card says {wanted}")
+    most = _MOST_OF_PIXEL * width * height + _MOST_BESIDE
+    if len(data) > most:
+        found = f"{len(data)} bytes for {width}x{height} pixels, more than {most}"
+        raise ItemError("too_large", item.source, found)
     form = sniff(data) or ""
     if form not in _PASSED_THROUGH:  # stored without loss where shards can't hold the file type
         data, form = encode_crop(crop, "png"), "png"

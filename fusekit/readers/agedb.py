@@ -11,21 +11,18 @@ import numpy as np
 from fusekit.errors import FormatError, SourceError
 from fusekit.formats.mat import Cells, Structs, read_mat
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.tables.pairs import Pair, PairTable, Picture, list_pictures, path_stem
+from fusekit.readers.tables.pair_tree_reader import PairTreeReader
+from fusekit.readers.tables.pairs import Pair, Picture, path_stem
 from fusekit.readers.tables.points import read_pts
 from fusekit.readers.tables.rows import is_name
 from fusekit.readers.trees.places import find_files, find_folders, join
 from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import pyarrow as pa
 
     from fusekit.cards.card import Form, Kind
     from fusekit.formats.mat import MatValue
-    from fusekit.readers.item import Item
     from fusekit.readers.tables.points import Points
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
@@ -51,7 +48,7 @@ class AgedbOptions(Options):
     protocol: InsidePath = "04_FINAL_protocol_30_years.mat"
 
 
-class AgedbReader:
+class AgedbReader(PairTreeReader[AgedbOptions]):
     """Reader of ``AgeDB/0_MariaCallas_35_f.jpg``, of the protocol package, or of both.
 
     The package names pictures otherwise than the release. A picture of the protocol is the file
@@ -59,59 +56,24 @@ class AgedbReader:
     """
 
     looks_for = "pictures like 0_MariaCallas_35_f.jpg, or the folder 03_Protocol_Images"
-    numeric_identities = False
+    options = AgedbOptions
 
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - only evaluation
-        self._options, self.form_spec = read_options(AgedbOptions, form)
-        self.form = form.name
-        self._ignored: Counter[str] = Counter()
-        self._remarks: list[str] = []
-        self._table = PairTable()
+    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
+        super().__init__(raw, kind, form)
         #: (person, number, age) to the stem by which the protocol names that picture.
         self._released: dict[tuple[str, int, int], str] = {}
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether a folder of such pictures is found."""
-        read_options(AgedbOptions, form)
+        read_options(cls.options, form)
         return is_tree(raw) and bool(_image_folders(open_tree(raw, Counter(), cls.looks_for)))
 
-    def items(self) -> Iterator[Item]:
-        """List the pictures; see :class:`fusekit.readers.item.Reader`."""
+    def _find_folder(self) -> str:
         folders = _image_folders(self._tree)
         if not folders:
             raise SourceError(self._tree.root, "no pictures of AgeDB were found", self.looks_for)
-        self._table, self._remarks, self._released = PairTable(), [], {}
-        self._read_protocol()
-        if self.front_to_back:
-            # Each small file would unpack such an archive from its start again.
-            self._remarks.append(
-                "landmarks in a compressed archive are not read; unpack it to have them"
-            )
-        self._ignored.clear()
-        yield from list_pictures(self._tree, self._table, self._place, folders[0])
-
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: the identities themselves are names."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> list[str]:
-        """Say what of the raw data is not as the release has it, or not used."""
-        return list(self._remarks)
-
-    def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
-        """Give the pairs; see :class:`fusekit.readers.item.EvaluationReader`."""
-        return {"pairs": self._table.batches()} if self._table else {}
+        return folders[0]
 
     def _place(self, file: Entry) -> Picture | None:
         folder, _, name = file.source.rpartition("/")
@@ -128,8 +90,9 @@ class AgedbReader:
         return Picture(stem, tokens[0], landmarks=self._points(join(folder, stem)))
 
     def _points(self, path: str) -> Points | None:
-        source = f"{path}.pts"
-        if self.front_to_back or not self._tree.is_file(source):
+        names = () if self.front_to_back else (f"{path}.pts", f"{path}.PTS")
+        source = next(filter(self._tree.is_file, names), None)
+        if source is None:
             return None
         points = read_pts(self._tree, source)
         if points is None:
@@ -137,6 +100,15 @@ class AgedbReader:
         return points
 
     def _read_protocol(self) -> None:
+        self._released = {}
+        self._read_list()
+        if self.front_to_back:
+            # Each small file would unpack such an archive from its start again.
+            self._remarks.append(
+                "landmarks in a compressed archive are not read; unpack it to have them"
+            )
+
+    def _read_list(self) -> None:
         lists = find_files(self._tree, {self._options.protocol.lower()})
         if not lists:
             self._remarks.append(

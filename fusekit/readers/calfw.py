@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.options import InsidePath, Options, read_options
+from fusekit.readers.tables.pair_tree_reader import PairTreeReader
 from fusekit.readers.tables.pairs import (
     FOLDS,
     Pair,
-    PairTable,
     Picture,
     even_folds,
-    list_pictures,
     path_stem,
     remark_on_folds,
 )
@@ -26,13 +25,10 @@ from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.walk import LIST_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    import pyarrow as pa
-
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.item import Item
     from fusekit.readers.tables.points import Points
     from fusekit.readers.tables.rows import Row
     from fusekit.readers.trees.tree import Tree
@@ -52,7 +48,7 @@ class CalfwOptions(Options):
     pairs: InsidePath = "pairs_CALFW.txt"
 
 
-class CalfwReader:
+class CalfwReader(PairTreeReader[CalfwOptions]):
     """Reader of ``images/Name_0001.jpg`` with ``pairs_CALFW.txt`` or ``pairs_CPLFW.txt``.
 
     The list has two lines a pair, ``file token``. A token above 0 means one person, and in CALFW
@@ -61,65 +57,31 @@ class CalfwReader:
     """
 
     looks_for = "a folder of pictures Name_0001.jpg"
-    numeric_identities = False
+    options = CalfwOptions
 
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - only evaluation
-        self._options, self.form_spec = read_options(CalfwOptions, form)
-        self.form = form.name
-        self._ignored: Counter[str] = Counter()
-        self._remarks: list[str] = []
-        self._table = PairTable()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
+        super().__init__(raw, kind, form)
+        #: Stem of a picture to the file of its points.
+        self._point_sources: Mapping[str, str] = {}
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether a folder of such pictures and the list of pairs are found."""
-        options, _ = read_options(CalfwOptions, form)
+        options, _ = read_options(cls.options, form)
         if not is_tree(raw):
             return False
         tree = open_tree(raw, Counter(), cls.looks_for)
         return bool(find_files(tree, {options.pairs.lower()}) and _image_folders(tree))
 
-    def items(self) -> Iterator[Item]:
-        """List the pictures; see :class:`fusekit.readers.item.Reader`."""
+    def _find_folder(self) -> str:
         folders = _image_folders(self._tree)
         if not folders:
             raise SourceError(self._tree.root, "no pictures were found", self.looks_for)
-        folder = folders[0]
-        self._table, self._remarks = PairTable(), []
-        self._read_pairs()
-        points = self._point_files(folder)
-        self._ignored.clear()
+        return folders[0]
 
-        def place(file: Entry) -> Picture | None:
-            return self._place(folder, points, file)
-
-        yield from list_pictures(self._tree, self._table, place, folder)
-
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: the identities themselves are names."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> list[str]:
-        """Say what of the raw data is not as the release has it, or not used."""
-        return list(self._remarks)
-
-    def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
-        """Give the pairs; see :class:`fusekit.readers.item.EvaluationReader`."""
-        return {"pairs": self._table.batches()} if self._table else {}
-
-    def _place(self, folder: str, points: Mapping[str, str], file: Entry) -> Picture | None:
+    def _place(self, file: Entry) -> Picture | None:
         where, _, name = file.source.rpartition("/")
-        if where != folder:
+        if where != self._folder:
             self._ignored["files outside the folder of pictures"] += 1
             return None
         stem = path_stem(name)
@@ -127,7 +89,11 @@ class CalfwReader:
         if match is None:
             self._ignored["files that are not named as a person and a number"] += 1
             return None
-        return Picture(stem, match[1], landmarks=self._points(points.get(stem)))
+        return Picture(stem, match[1], landmarks=self._points(self._point_sources.get(stem)))
+
+    def _read_protocol(self) -> None:
+        self._read_pairs()
+        self._point_sources = self._point_files()
 
     def _read_pairs(self) -> None:
         lists = find_files(self._tree, {self._options.pairs.lower()})
@@ -141,7 +107,7 @@ class CalfwReader:
         self._remarks += remark_on_folds(source, len(pairs))
         self._table.add("ten-fold", pairs, _folds(tokens))
 
-    def _point_files(self, folder: str) -> dict[str, str]:
+    def _point_files(self) -> dict[str, str]:
         """Find the files of points beside the pictures or beside their folder, by stem."""
         if self.front_to_back:
             # One small file after another would unpack such an archive from its start each time.
@@ -150,12 +116,12 @@ class CalfwReader:
             )
             return {}
         beside = [
-            entry.source for entry in self._tree.entries(folder.rpartition("/")[0])
+            entry.source for entry in self._tree.entries(self._folder.rpartition("/")[0])
             if entry.is_folder and entry.name.lower().endswith("landmarks")
         ]  # fmt: skip
         return {
             path_stem(entry.name).removesuffix(_POINTS): entry.source
-            for place in (*beside, folder)
+            for place in (*beside, self._folder)
             for entry in self._tree.entries(place)
             if entry.name.lower().endswith(f"{_POINTS}.txt") and not entry.is_folder
         }

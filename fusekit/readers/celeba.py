@@ -7,7 +7,6 @@ import unicodedata
 from array import array
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from fusekit.errors import SourceError
@@ -16,12 +15,14 @@ from fusekit.readers.options import Options, read_options
 from fusekit.readers.tables.delimited import box_of, numbers, read_lines
 from fusekit.readers.tables.listed_files import Missing  # noqa: TC001 - pydantic reads it
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import look_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
     from fusekit.readers.tables.delimited import Box
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
@@ -67,7 +68,7 @@ class _Place:
     lists: Mapping[str, str]
 
 
-class CelebaReader:
+class CelebaReader(TreeReader[CelebaOptions]):
     """Reader of CelebA; the identity is the number of ``identity_CelebA.txt`` as text.
 
     Pictures are joined with the lists by their names without suffix, so that the PNGs are found
@@ -75,21 +76,12 @@ class CelebaReader:
     """
 
     looks_for = "img_celeba or img_align_celeba beside identity_CelebA.txt"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(CelebaOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._unusable: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+    options = CelebaOptions
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether the form's pictures are there, with lists of its kind or none."""
-        options, _ = read_options(CelebaOptions, form)
+        options, _ = read_options(cls.options, form)
         place = _find(open_tree(raw, Counter()), options.pictures) if is_tree(raw) else None
         if place is None:
             return False
@@ -98,9 +90,8 @@ class CelebaReader:
 
     def items(self) -> Iterator[Item]:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
-        self._unusable.clear()
-        place = _find(open_tree(self._tree.root, Counter()), self._options.pictures)
+        self._forget()
+        place = _find(self._quiet_tree(), self._options.pictures)
         if place is None:
             wanted = " or ".join(_FOLDERS[self._options.pictures])
             raise SourceError(self._tree.root, "CelebA's pictures were not found", wanted)
@@ -132,22 +123,6 @@ class CelebaReader:
         if not found:
             raise SourceError(self._tree.root / place.pictures, "holds no pictures")
         yield from self._missing([stem for stem in people if stem in absent], people, splits, place)
-
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: CelebA numbers its people."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> Sequence[str]:
-        """Say which hints could not be used."""
-        return [f"{count:,} {what}" for what, count in self._unusable.items()]
 
     def _people(self, place: _Place) -> dict[str, str]:
         path = place.lists.get("identity_celeba")
@@ -264,7 +239,7 @@ def _find(tree: Tree, pictures: str) -> _Place | None:
     while queue:
         folder, depth = queue.pop(0)
         below = []
-        for entry in tree.entries(folder):
+        for entry in look_into(tree, folder):
             stem = _stem(entry.name).lower()
             if entry.is_folder:
                 below.append(entry)
@@ -286,7 +261,7 @@ def _find(tree: Tree, pictures: str) -> _Place | None:
 
 
 def _innermost(tree: Tree, entry: Entry) -> str:
-    for below in islice(tree.entries(entry.source), _MANY):
+    for below in tree.peek(entry.source):
         if below.is_folder and below.name.lower() == entry.name.lower():
             return below.source
     return entry.source

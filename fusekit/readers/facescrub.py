@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Final, Literal
 from fusekit.errors import ItemError, SourceError
 from fusekit.formats.image_header import image_size
 from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
 from fusekit.readers.tables.delimited import box_of, numbers, read_csv
 from fusekit.readers.tables.listed_files import Missing  # noqa: TC001 - pydantic reads it
 from fusekit.readers.trees.places import find_files
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
     from fusekit.readers.tables.delimited import Box
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
@@ -66,23 +67,14 @@ class _Row:
     found: bool = False
 
 
-class FacescrubReader:
+class FacescrubReader(TreeReader[FacescrubOptions]):
     """Reader of FaceScrub; the identity is the person's folder, as it is spelt.
 
     A picture's row is found by the number in its name, or by its name as sha1 of the URL.
     """
 
     looks_for = "a folder for each person, facescrub_actors.txt and facescrub_actresses.txt"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(FacescrubOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._remarks: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+    options = FacescrubOptions
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - no option matters
@@ -90,14 +82,13 @@ class FacescrubReader:
         if not is_tree(raw):
             return False
         tree = open_tree(raw, Counter())
-        return any(entry.is_folder for entry in tree.entries()) or bool(find_files(tree, _LISTS))
+        return any(entry.is_folder for entry in tree.peek()) or bool(find_files(tree, _LISTS))
 
     def items(self) -> Iterator[Item]:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
-        self._remarks.clear()
-        quiet = open_tree(self._tree.root, Counter())
-        rows = _Rows(quiet, self._options.number, self._remarks)
+        self._forget()
+        quiet = self._quiet_tree()
+        rows = _Rows(quiet, self._options.number, self._unusable)
         cuts = next(_pictures(quiet, Counter(), cuts=False), None) is None
         whole = self._are_whole(_pictures(quiet, Counter(), cuts=cuts), rows)
         people: dict[str, str] = {}
@@ -107,7 +98,7 @@ class FacescrubReader:
             identity, row = _person(file), rows.of(file)
             people.setdefault(_key(identity), identity)
             if row is None and len(rows):
-                self._remarks["pictures have no row in the lists"] += 1
+                self._unusable["pictures have no row in the lists"] += 1
             yield Item(
                 source=file.source,
                 size=file.size,
@@ -123,26 +114,14 @@ class FacescrubReader:
             )
         yield from self._missing(rows, people)
 
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
     def names(self) -> Mapping[str, str]:
         """Give people's names with spaces, as the lists have them."""
-        quiet = open_tree(self._tree.root, Counter())
+        quiet = self._quiet_tree()
         listed = {_key(row.name): row.name for row in _Rows(quiet, "face_id", Counter())}
         folders = {_person(file) for file in _pictures(quiet, Counter(), cuts=True)}
         names = {each: listed[_key(each)] for each in folders if _key(each) in listed}
         absent = listed.keys() - {_key(each) for each in folders}
         return names | {listed[key]: listed[key] for key in absent}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> Sequence[str]:
-        """Say which pictures have no row, and whether boxes were used."""
-        return [f"{count:,} {what}" for what, count in self._remarks.items()]
 
     def _are_whole(self, files: Iterator[Entry], rows: _Rows) -> bool:
         """Say whether the pictures are those that the lists' boxes were drawn in."""
@@ -165,7 +144,7 @@ class FacescrubReader:
         whole = sum(inside) >= _WHOLE * len(inside)
         if inside and not whole:
             beyond = len(inside) - sum(inside)
-            self._remarks[
+            self._unusable[
                 f"of the first {len(inside)} pictures are smaller than their boxes say: they are "
                 "taken for cut-out faces, and no box is used"
             ] = beyond

@@ -17,6 +17,7 @@ from fusekit.readers.tables.hints import HintTable
 from fusekit.readers.tables.names import NamesFormat, freebase_names, parse_names
 from fusekit.readers.trees.layout import Layout, find_levels
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,7 +68,7 @@ class FoldersOptions(Options):
     landmarks: tuple[InsidePath, ...] = ()
 
 
-class FoldersReader:
+class FoldersReader(TreeReader[FoldersOptions]):
     """Reader of identity folders.
 
     An identity is its folder's name as it is spelt, in NFC: the same name in several splits, or
@@ -75,22 +76,17 @@ class FoldersReader:
     """
 
     looks_for = "identity folders"
-    numeric_identities = False
+    options = FoldersOptions
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(FoldersOptions, form)
-        self.form = form.name
-        self._kind = kind
+        super().__init__(raw, kind, form)
         self._layout = _layout(self._options)
-        self._ignored: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
         self._lists: frozenset[str] = frozenset()
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether identity folders are found."""
-        options, _ = read_options(FoldersOptions, form)
+        options, _ = read_options(cls.options, form)
         return is_tree(raw) and bool(find_levels(open_tree(raw, Counter()), _layout(options)))
 
     def items(self) -> Iterator[Item]:
@@ -110,10 +106,6 @@ class FoldersReader:
         if not found:
             raise SourceError(self._tree.root, "the identity folders hold no pictures")
 
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
     def names(self) -> Mapping[str, str]:
         """Give the names of identities; see :class:`fusekit.readers.item.Reader`."""
         table = self._options.names
@@ -129,12 +121,8 @@ class FoldersReader:
             self._ignored[f"rows of {found[0]} that are no names"] = unread
         return names
 
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
     def _levels(self) -> list[Level]:
-        levels = find_levels(open_tree(self._tree.root, Counter()), self._layout)
+        levels = find_levels(self._quiet_tree(), self._layout)
         if not levels:
             expected = "a folder for each identity"
             if not self._layout.is_free:

@@ -17,13 +17,15 @@ from fusekit.readers.item import Item
 from fusekit.readers.options import InsidePath, Options, read_options
 from fusekit.readers.tables.rows import read_rows
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import folders_in
 from fusekit.schema import PLAN_TEMPLATES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
 
@@ -49,35 +51,26 @@ class FramesOptions(Options):
     templates: tuple[InsidePath, ...] = ()
 
 
-class FramesReader:
+class FramesReader(TreeReader[FramesOptions]):
     """Reader of frames: a folder for each video, folders inside it belong to it.
 
     A frame's number is that of the last digits in its name; a name without any has none.
     """
 
     looks_for = "folders of frames, one for each video"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(FramesOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
-        self._counted: dict[str, int] = {}
+    options = FramesOptions
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether the first folders are of this depth, with files in them."""
-        options, _ = read_options(FramesOptions, form)
+        options, _ = read_options(cls.options, form)
         if not is_tree(raw):
             return False
         tree = open_tree(raw, Counter())
-        folder = _way(tree, options)[-1]
-        return any(
-            True for video in _videos(tree, options, folder) for _ in tree.files(video.source)
-        )
+        videos = (entry for entry in tree.peek(_way(tree, options)[-1]) if entry.is_folder)
+        if options.folders == "identity/video":
+            videos = (e for person in videos for e in tree.peek(person.source) if e.is_folder)
+        return any(True for video in videos for _ in tree.files(video.source))
 
     def items(self) -> Iterator[Item]:
         """List the frames; see :class:`fusekit.readers.item.Reader`."""
@@ -86,7 +79,7 @@ class FramesReader:
         if listed:
             known = self._known(way[-1])
             missing = {name for name in self._rows(listed) if name not in known}
-        self._ignored.clear()
+        self._forget()
         self._count_beside(way)
         absent = (_absent(way[-1], name) for name in sorted(missing, key=_sort_key))
         found = False
@@ -97,19 +90,6 @@ class FramesReader:
             yield item
         if not found:
             raise SourceError(self._tree.root, "holds no frames", f"{self._options.folders}/frames")
-        self._counted = dict(self._ignored)
-
-    def read(self, item: Item) -> bytes:
-        """Read a frame; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: an identity is its folder's name."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return self._counted
 
     def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
         """Give the videos of a list as templates, one that is missing or empty as one image.
@@ -137,16 +117,16 @@ class FramesReader:
                 )  # fmt: skip
 
     def _templates(self, folder: str, listed: str) -> Iterator[dict[str, Any]]:
-        known = self._known(folder)
+        known, tree = self._known(folder), self._quiet_tree()
         for number, name in enumerate(self._rows(listed)):
             video = known.get(name) or _absent(folder, name).source
-            files = [file.source for file in self._tree.files(video)] if name in known else []
+            files = [file.source for file in tree.files(video)] if name in known else []
             for source in files or [video]:
                 yield {"template": number, "media": video, "source": source, "score": None}
 
     def _known(self, folder: str) -> dict[str, str]:
         """Give each video's folder by its name in NFC."""
-        videos = _videos(self._tree, self._options, folder)
+        videos = _videos(self._quiet_tree(), self._options, folder)
         return {unicodedata.normalize("NFC", video.name): video.source for video in videos}
 
     def _rows(self, listed: str) -> Iterator[str]:
@@ -173,7 +153,7 @@ def _way(tree: Tree, options: FramesOptions) -> list[str]:
     names = {name.lower() for name in options.wrappers}
     way = [""]
     while len(way) <= _MAX_WRAPPERS:
-        inside = (entry for entry in tree.entries(way[-1]) if entry.is_folder)
+        inside = folders_in(tree, way[-1])
         wrapper = next((entry for entry in inside if entry.name.lower() in names), None)
         if wrapper is None:
             break

@@ -18,6 +18,8 @@ from fusekit.readers.options import Options, read_options
 from fusekit.readers.tables.ijb_lists import Crops, read_crops, read_subjects, read_template_pairs
 from fusekit.readers.trees.places import find_folders, join
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import look_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +61,7 @@ class IjbOptions(Options):
     release: Literal["ijbb", "ijbc"]
 
 
-class IjbReader:
+class IjbReader(TreeReader[IjbOptions]):
     """Reader of ``loose_crop`` and ``meta``.
 
     The identity is the subject that the 1:N lists give a crop's template; without them nobody
@@ -67,21 +69,16 @@ class IjbReader:
     """
 
     looks_for = "loose_crop and meta/ijb?_face_tid_mid.txt"
-    numeric_identities = False
+    options = IjbOptions
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(IjbOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+        super().__init__(raw, kind, form)
         self._unknown_templates = 0
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether the release's crops and list of templates are found."""
-        options, _ = read_options(IjbOptions, form)
+        options, _ = read_options(cls.options, form)
         return is_tree(raw) and bool(_packages(open_tree(raw, Counter()), options.release))
 
     def items(self) -> Iterator[Item]:
@@ -107,18 +104,6 @@ class IjbReader:
                         landmarks=points,
                     )  # fmt: skip
         yield from self._missing(names, seen)
-
-    def read(self, item: Item) -> bytes:
-        """Read a crop; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: subjects are numbers."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
 
     def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
         """Give the lists as tables; see :class:`fusekit.readers.item.EvaluationReader`."""
@@ -239,7 +224,9 @@ def _packages(tree: Tree, release: str) -> list[tuple[str, dict[str, str]]]:
         folders = {entry.name.lower(): entry.source for entry in entries if entry.is_folder}
         if not {_CROPS, _META} <= folders.keys():
             return False
-        lists = {e.name.lower(): e.source for e in tree.entries(folders[_META]) if not e.is_folder}
+        lists = {
+            e.name.lower(): e.source for e in look_into(tree, folders[_META]) if not e.is_folder
+        }
         if f"{release}_{_CROP_LIST}" in lists:
             found.append((folders[_CROPS], lists))
         return True

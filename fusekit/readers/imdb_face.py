@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
 from fusekit.readers.tables.delimited import box_of, numbers, read_csv
 from fusekit.readers.tables.listed_files import (
     FileIndex,
@@ -21,12 +21,14 @@ from fusekit.readers.tables.listed_files import (
     source_of,
 )
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import folders_in, look_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
     from fusekit.readers.item import Item
     from fusekit.readers.trees.tree import Tree
 
@@ -54,23 +56,14 @@ class ImdbFaceOptions(Options):
     missing: Missing = "reject"
 
 
-class ImdbFaceReader:
+class ImdbFaceReader(TreeReader[ImdbFaceOptions]):
     """Reader of IMDb-Face; the identity is the column ``index``, as ``nm0000001``.
 
     An item is a face of a picture: ``path#x0,y0,x1,y1``.
     """
 
     looks_for = "IMDb-Face.csv and the pictures that it lists"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(ImdbFaceOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._unusable: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+    options = ImdbFaceOptions
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - no option matters
@@ -79,7 +72,7 @@ class ImdbFaceReader:
 
     def items(self) -> Iterator[Item]:
         """List the faces; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
+        self._forget()
         source = self._source()
         index = FileIndex(self._tree.files())
         pattern = self._options.pattern or self._pattern(source, index)
@@ -104,24 +97,15 @@ class ImdbFaceReader:
                 names.setdefault(row["index"], row["name"].replace("_", " "))
         return names
 
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> Sequence[str]:
-        """Say which hints could not be used."""
-        return [f"{count:,} {what}" for what, count in self._unusable.items()]
-
     def _source(self) -> str:
-        source = _find_list(open_tree(self._tree.root, Counter()))
+        source = _find_list(self._quiet_tree())
         if source is None:
             raise SourceError(self._tree.root, "no list of IMDb-Face was found", self.looks_for)
         return source
 
     def _pattern(self, source: str, index: FileIndex) -> str:
         """Find how the pictures are named, by the rows that have a file."""
-        entries = open_tree(self._tree.root, Counter()).entries()
-        folders = [entry.source for entry in entries if entry.is_folder]
+        folders = [entry.source for entry in folders_in(self._tree)]
         bases = dict.fromkeys(
             ["", posixpath.dirname(source), *(folders if len(folders) <= _MANY else [])]
         )
@@ -184,9 +168,9 @@ def _path(pattern: str, row: Mapping[str, str]) -> str:
 
 def _find_list(tree: Tree) -> str | None:
     """Find the list in the raw folder or one below."""
-    folders = [entry.source for entry in tree.entries() if entry.is_folder]
+    folders = [entry.source for entry in folders_in(tree)]
     for folder in ["", *(folders if len(folders) <= _MANY else [])]:
-        for entry in tree.entries(folder):
+        for entry in look_into(tree, folder):
             name = entry.name.lower().replace("_", "-")
             if not entry.is_folder and name.startswith("imdb-face") and name.endswith(".csv"):
                 return entry.source

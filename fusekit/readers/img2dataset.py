@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _TABLE, _TAR, _STATS = ".parquet", ".tar", "_stats.json"
 _KEY, _STATUS, _ERROR = "key", "status", "error_message"
 _FETCHED: Final = "success"
+_BESIDE: Final = frozenset({"json", "txt"})  # what goes with a picture
 _UNFINISHED: Final = "shards that img2dataset did not finish"
 
 
@@ -86,11 +87,12 @@ class Img2datasetReader:
     """
 
     looks_for = "img2dataset's output (00000.parquet beside 00000.tar or a folder 00000)"
+    options = Img2datasetOptions
     numeric_identities = False
     front_to_back = False
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(Img2datasetOptions, form)
+        self._options, self.form_spec = read_options(self.options, form)
         self.form = form.name
         self._kind = kind
         self._ignored: Counter[str] = Counter()
@@ -104,10 +106,9 @@ class Img2datasetReader:
         if not raw.is_dir():
             return False
         reader = cls(raw, "unlabeled", form)
-        whole = (stem for stem, s in reader._shards().items() if s.table and (s.tar or s.folder))
-        stem = next(whole, None)
         try:
-            return stem is not None and reader._open(stem) is not None
+            first = min(reader._whole(), key=str.encode, default=None)
+            return first is not None and reader._open(first) is not None
         except (OSError, FusekitError):
             return False
 
@@ -116,7 +117,7 @@ class Img2datasetReader:
         self._ignored.clear()
         listed = (i for stem, s in self._shards().items() for i in self._shard_items(stem, s))
         who = "a column such as identity or label"
-        yield from checked_items(listed, self._kind, self._files.raw, who)
+        yield from checked_items(listed, self._kind, self._files.raw, who, self.looks_for)
 
     def read(self, item: Item) -> bytes:
         """Read a picture; see :class:`fusekit.readers.item.Reader`."""
@@ -131,6 +132,16 @@ class Img2datasetReader:
     def ignored(self) -> Mapping[str, int]:
         """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
         return dict(self._ignored)
+
+    def _whole(self) -> Iterator[str]:
+        """Give the stems of tables that have pictures beside them, in no order."""
+        tree = self._files.tree
+        for entry in tree.peek():
+            stem = entry.name.removesuffix(_TABLE)
+            if stem != entry.name and (
+                tree.is_file(f"{stem}{_TAR}") or (tree.root / stem).is_dir()
+            ):
+                yield stem
 
     def _shards(self) -> dict[str, _Shard]:
         """Find the shards by their stems, in bytewise order."""
@@ -168,6 +179,8 @@ class Img2datasetReader:
             return
         if not shard.stats:
             self._ignored[f"shards without {_STATS}, read all the same"] += 1
+        if shard.tar and shard.folder:
+            self._ignored["folders beside a tar of the same name"] += 1
         yield from self._rows(stem, shard, table, pictures)
         if pictures:
             self._ignored["pictures without a row in their table"] += len(pictures)
@@ -257,7 +270,8 @@ class Img2datasetReader:
             if entry.is_folder:
                 self._ignored["folders"] += 1
             elif suffix.lower() not in IMAGE_SUFFIXES:
-                continue  # what goes with a picture: its text and its record
+                if suffix.lower() not in _BESIDE:
+                    self._ignored["files of another kind"] += 1
             elif key in pictures:
                 self._ignored["further pictures of a key"] += 1
             else:

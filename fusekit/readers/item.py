@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fusekit.cards.card import Form, Kind
+    from fusekit.readers.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,11 @@ class ReaderType(Protocol):
 
     Attributes:
         looks_for: What it looks for in the raw folder, for errors; a noun phrase.
+        options: What a form's options are checked against.
     """
 
     looks_for: str
+    options: type[Options]
 
     def __call__(self, raw: Path, kind: Kind, form: Form) -> Reader:
         """Open the raw data.

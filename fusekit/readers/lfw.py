@@ -9,27 +9,24 @@ from typing import TYPE_CHECKING, Final
 from fusekit.errors import ItemError, SourceError
 from fusekit.formats.image_header import image_size
 from fusekit.readers.options import InsidePath, Options, read_options
+from fusekit.readers.tables.pair_tree_reader import PairTreeReader
 from fusekit.readers.tables.pairs import (
-    FOLDS,
-    PairTable,
     Picture,
     even_folds,
-    list_pictures,
     path_stem,
+    remark_on_folds,
 )
 from fusekit.readers.tables.points import read_point_rows
 from fusekit.readers.tables.rows import person_stem, read_lfw_pairs, read_rows
 from fusekit.readers.trees.places import find_files, find_folders, join
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.walk import folders_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    import pyarrow as pa
-
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.item import Item
     from fusekit.readers.tables.points import Points
     from fusekit.readers.tables.rows import PairList
     from fusekit.readers.trees.tree import Tree
@@ -59,7 +56,7 @@ class LfwOptions(Options):
     images: InsidePath | None = None
 
 
-class LfwReader:
+class LfwReader(PairTreeReader[LfwOptions]):
     """Reader of ``Name/Name_0001.jpg`` trees, original or aligned, with LFW's lists of pairs.
 
     Folds are blocks of rows of ``pairs.txt``; its first line says how long they are. Aligned crops
@@ -67,64 +64,21 @@ class LfwReader:
     """
 
     looks_for = "person folders with Name_0001.jpg"
-    numeric_identities = False
+    options = LfwOptions
 
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - only evaluation
-        self._options, self.form_spec = read_options(LfwOptions, form)
-        self.form = form.name
-        self._aligned = form.aligned
-        self._ignored: Counter[str] = Counter()
-        self._remarks: list[str] = []
-        self._table = PairTable()
+    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
+        super().__init__(raw, kind, form)
         self._points: dict[str, Points] = {}
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether person folders are found, and their first picture is of the form's size."""
-        options, _ = read_options(LfwOptions, form)
+        options, _ = read_options(cls.options, form)
         if not is_tree(raw):
             return False
         tree = open_tree(raw, Counter(), cls.looks_for)
         folders = _person_folders(tree, options)
         return bool(folders) and form.aligned == _has_size(tree, folders[0], form.crop_size)
-
-    def items(self) -> Iterator[Item]:
-        """List the pictures; see :class:`fusekit.readers.item.Reader`."""
-        folder = self._find_folder()
-        self._table, self._remarks, self._points = PairTable(), [], {}
-        lists = find_files(self._tree, self._list_names())
-        self._read_view_2(lists)
-        self._read_development(lists)
-        if not self._aligned:  # the points are those of the originals
-            self._read_points(lists)
-        self._ignored.clear()
-
-        def place(file: Entry) -> Picture | None:
-            return self._place(folder, file)
-
-        yield from list_pictures(self._tree, self._table, place, folder)
-
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: the folders themselves are names."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> list[str]:
-        """Say what of the lists is not as the release has it."""
-        return list(self._remarks)
-
-    def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
-        """Give the pairs; see :class:`fusekit.readers.item.EvaluationReader`."""
-        return {"pairs": self._table.batches()} if self._table else {}
 
     def _find_folder(self) -> str:
         folders = _person_folders(self._tree, self._options)
@@ -137,9 +91,9 @@ class LfwReader:
             )  # fmt: skip
         return folders[0]
 
-    def _place(self, folder: str, file: Entry) -> Picture | None:
-        inside = file.source.removeprefix(join(folder, ""))
-        if len(inside) == len(file.source) and folder:
+    def _place(self, file: Entry) -> Picture | None:
+        inside = file.source.removeprefix(join(self._folder, ""))
+        if len(inside) == len(file.source) and self._folder:
             self._ignored["files outside the folder of persons"] += 1
             return None
         person, slash, _ = path_stem(inside).partition("/")
@@ -148,6 +102,14 @@ class LfwReader:
             return None
         stem = _listed_stem(inside)
         return Picture(stem, person, landmarks=self._points.get(stem) if stem else None)
+
+    def _read_protocol(self) -> None:
+        self._points = {}
+        lists = find_files(self._tree, self._list_names())
+        self._read_view_2(lists)
+        self._read_development(lists)
+        if not self.form_spec.aligned:  # the points are those of the originals
+            self._read_points(lists)
 
     def _list_names(self) -> set[str]:
         names = {*self._options.pairs, *self._options.landmarks}
@@ -164,7 +126,9 @@ class LfwReader:
             return
         rows = read_lfw_pairs(self._tree, found[0])
         folds, expected = _folds(rows)
-        if len(rows.pairs) != expected:
+        if not rows.head:
+            self._remarks += remark_on_folds(found[0], len(rows.pairs))
+        elif len(rows.pairs) != expected:
             self._remarks.append(
                 f"{found[0]} has {len(rows.pairs)} pairs where {expected} were expected; folds are "
                 "blocks of its rows all the same"
@@ -206,7 +170,7 @@ def _person_folders(tree: Tree, options: LfwOptions) -> list[str]:
         return any(
             _listed_stem(f"{folder.name}/{file.name}")
             for folder in folders[:_LOOKED_AT]
-            for file in tree.entries(folder.source)
+            for file in tree.peek(folder.source)
         )
 
     return find_folders(tree, fits)
@@ -223,7 +187,7 @@ def _listed_stem(inside: str) -> str | None:
 
 def _has_size(tree: Tree, folder: str, size: tuple[int, int]) -> bool:
     """Say whether the first picture of the person folders has the size of a finished crop."""
-    persons = [entry for entry in tree.entries(folder) if entry.is_folder][:_LOOKED_AT]
+    persons = folders_in(tree, folder)[:_LOOKED_AT]
     for person in persons:
         for file in tree.files(person.source):
             try:
@@ -245,4 +209,4 @@ def _folds(rows: PairList) -> tuple[list[int], int]:
         case (matched,):
             return [0] * count, 2 * matched
         case _:
-            return even_folds(count), count - count % FOLDS
+            return even_folds(count), count

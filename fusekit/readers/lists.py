@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError, UsageError
 from fusekit.readers.item import EvaluationReader, Item, RemarkingReader
-from fusekit.readers.tables.list_rows import ListFile, is_number
+from fusekit.readers.tables.list_file import ListFile
+from fusekit.readers.tables.list_rows import is_number
 from fusekit.readers.tables.path_index import PathIndex, plain_path
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class ListedReader:
             all of them; else it stays the source's.
 
     Raises:
-        SourceError: A list can't be read, or has no labels to take.
+        SourceError: A list can't be read, has no labels to take, or, when all is listed, names
+            no item at all.
         UsageError: There are no clean lists to take labels from.
     """
 
@@ -65,6 +67,7 @@ class ListedReader:
         numeric = all(text is None or is_number(text) for text in self._texts)
         self.numeric_identities = numeric if relabel else reader.numeric_identities
         self._ignored: Counter[str] = Counter()
+        self._met = False  # some item is named by a clean list
         self._anyone = False  # some item has an identity: no unlabeled data
         self._people: set[tuple[str, int]] = set()
 
@@ -75,11 +78,15 @@ class ListedReader:
         for index in (self._keep, self._out):
             if index is not None:
                 index.forget_items()
+        self._met, example = False, ""
         items = self._reader.items()
         while block := list(islice(items, _BLOCK)):
+            example = example or block[0].source
             yield from self._judge(block)
         if self._keep is None:
             return
+        if example and not self._met:
+            raise self._never_meets(example)
         for path, label in self._keep.missing():
             identity = self._texts[label] if self._relabel and self._anyone else None
             yield Item(
@@ -146,6 +153,7 @@ class ListedReader:
         out = self._out.find(sources, people).tolist() if self._out else None
         for i, item in enumerate(items):
             label = labels[i] if labels else _NO_LABEL
+            self._met = self._met or label >= 0
             excluded = out is not None and out[i] >= 0
             yield self._verdict(item, label, excluded=excluded)
 
@@ -159,6 +167,16 @@ class ListedReader:
             detail = "an exclusion list names it" if excluded else "no clean list names it"
             return _changed(item, identity=identity, reject="unlisted", reject_detail=detail)
         return _changed(item, identity=identity) if self._relabel else item
+
+    def _never_meets(self, source: str) -> SourceError:
+        row = next(self._kept_rows(), None)
+        found = (
+            f"no row names an item: a row is {row[0]!r}, an item {source!r}" if row else "is empty"
+        )
+        return SourceError(
+            self._keep_files[0].where, found, "rows of which one is the end of the other",
+            "give --from the folder that the list's paths start at",
+        )  # fmt: skip
 
     def _about_labels(self) -> list[str]:
         """Say how labels that are not taken differ from the source's identities."""

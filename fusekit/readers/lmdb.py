@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import IO, TYPE_CHECKING, Final
 
-from fusekit.errors import FusekitError, SourceError
+from fusekit.errors import SourceError
 from fusekit.formats.lmdb import LmdbFile, Value
 from fusekit.formats.msgpack import bytes_head, read_int
-from fusekit.readers.containers.files import Containers, as_source_error, checked_items
+from fusekit.readers.containers.container_reader import ContainerReader
+from fusekit.readers.containers.files import as_source_error, checked_items
 from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
 from fusekit.readers.tables.fields import is_split, split_name
 from fusekit.readers.trees.walk import MAX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
     from fusekit.readers.trees.walk import Entry
 
 _HEAD: Final = 64  # bytes of a value that tell what it is
@@ -27,7 +26,7 @@ _MAX_INT: Final = 9  # bytes of the longest number
 _PICKLES: Final = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
-class LmdbReader:
+class LmdbReader(ContainerReader[Options]):
     """Reader of one database, in key order; an item is ``file#key``.
 
     A value is a MessagePack array of image and label, whose label is the identity, or an image
@@ -35,28 +34,19 @@ class LmdbReader:
     """
 
     looks_for = "an LMDB (data.mdb or *.lmdb)"
-    front_to_back = False
+    options = Options
+    beside = ("lock.mdb", ".lmdb-lock")
 
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        _, self.form_spec = read_options(Options, form)
-        self.form = form.name
-        self.numeric_identities = False
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._files = _files(raw, self._ignored)
+    @staticmethod
+    def is_container(name: str) -> bool:
+        """Tell a database by its name."""
+        return name == "data.mdb" or name.endswith(".lmdb")
 
     @classmethod
-    def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - databases look alike
-        """Say whether there is an LMDB, by its first bytes."""
-        files = _files(raw, Counter())
-        first = next(files.glance(), None)
-        if first is None:
-            return False
-        try:
-            with files.path(first.source).open("rb", buffering=0) as file:
-                LmdbFile(file, first.name)
-        except (OSError, FusekitError):
-            return False
+    def looks_right(cls, path: Path, options: Options) -> bool:  # noqa: ARG003 - it has none
+        """Say whether the first pages are those of an LMDB."""
+        with path.open("rb", buffering=0) as file:
+            LmdbFile(file, path.name)
         return True
 
     def items(self) -> Iterator[Item]:
@@ -64,19 +54,7 @@ class LmdbReader:
         self._ignored.clear()
         self.numeric_identities = True
         who = "values of image and label, or keys such as person/picture.jpg"
-        yield from checked_items(self._listed(), self._kind, self._files.raw, who)
-
-    def read(self, item: Item) -> bytes:
-        """Read an image; see :class:`fusekit.readers.item.Reader`."""
-        return self._files.read(item)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: an LMDB has none."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
+        yield from checked_items(self._listed(), self._kind, self._files.raw, who, self.looks_for)
 
     def _listed(self) -> Iterator[Item]:
         name = self._only().source
@@ -162,14 +140,6 @@ class LmdbReader:
             detail = f"{size} bytes, more than {MAX_BYTES}"
             return Item(source, 0, identity, split, reject="too_large", reject_detail=detail)
         return Item(source, size, identity, split, offset)
-
-
-def _files(raw: Path, ignored: Counter[str]) -> Containers:
-    return Containers(raw, _is_database, ignored, ("lock.mdb", ".lmdb-lock"))
-
-
-def _is_database(name: str) -> bool:
-    return name == "data.mdb" or name.endswith(".lmdb")
 
 
 def _check_readable(file: IO[bytes], value: Value, path: Path) -> None:

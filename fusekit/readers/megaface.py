@@ -5,51 +5,44 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
 from fusekit.readers.tables.delimited import box_of, numbers
 from fusekit.readers.trees.tree import is_tree, open_tree
-from fusekit.readers.trees.walk import LIST_SUFFIXES
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import LIST_SUFFIXES, look_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
     from fusekit.readers.tables.delimited import Box
-    from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
 
 _MAX_JSON: Final = 1 << 16
 _LOOK: Final = 64  # folders looked at to find the form
 
 
-class MegafaceReader:
+class MegafaceReader(TreeReader[Options]):
     """Reader of the distractors: no item has an identity.
 
     The JSON beside a picture has three points only, so that its box alone is a hint.
     """
 
     looks_for = "FlickrFinal2: pictures, each with its .jpg.json"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - nobody is named
-        _, self.form_spec = read_options(Options, form)
-        self.form = form.name
-        self._ignored: Counter[str] = Counter()
-        self._unusable: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+    options = Options
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - there are no options
         """Say whether a picture with its JSON is among the first."""
         if not is_tree(raw):
             return False
-        albums = _albums(open_tree(raw, Counter()))
+        albums = _albums(partial(look_into, open_tree(raw, Counter())))
         for _, entries in zip(range(_LOOK), albums, strict=False):
             names = {entry.name for entry in entries}
             if any(f"{name}.json" in names for name in names):
@@ -58,10 +51,9 @@ class MegafaceReader:
 
     def items(self) -> Iterator[Item]:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
-        self._unusable.clear()
+        self._forget()
         found = False
-        for entries in _albums(self._tree):
+        for entries in _albums(self._tree.entries):
             names = {entry.name for entry in entries}
             for entry in entries:
                 if entry.is_folder or self._is_beside(entry, names):
@@ -71,22 +63,6 @@ class MegafaceReader:
                 yield Item(entry.source, entry.size, None, offset=entry.offset, bbox=box)
         if not found:
             raise SourceError(self._tree.root, "holds no pictures", self.looks_for)
-
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: nobody is named."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> Sequence[str]:
-        """Say which hints could not be used."""
-        return [f"{count:,} {what}" for what, count in self._unusable.items()]
 
     def _is_beside(self, entry: Entry, names: set[str]) -> bool:
         """Say whether a file is no picture of its own; it is counted then."""
@@ -122,10 +98,10 @@ def _parse_box(data: bytes) -> Box | None:
     return box_of(corner[0], corner[1], corner[2], corner[3]) if corner else None
 
 
-def _albums(tree: Tree) -> Iterator[list[Entry]]:
+def _albums(list_folder: Callable[[str], Iterable[Entry]]) -> Iterator[list[Entry]]:
     """List the entries of every folder, so that the sources of the folders ascend."""
     waiting = [""]  # no recursion: a tree may be a thousand folders deep
     while waiting:
-        entries = list(tree.entries(waiting.pop()))
+        entries = list(list_folder(waiting.pop()))
         yield entries
         waiting += [entry.source for entry in reversed(entries) if entry.is_folder]

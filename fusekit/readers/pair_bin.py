@@ -53,11 +53,12 @@ class PairBinReader:
     """
 
     looks_for = "a verification pack (*.bin)"
+    options = PairBinOptions
     numeric_identities = False
     front_to_back = False
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - no identity in any kind
-        options, self.form_spec = read_options(PairBinOptions, form)
+        options, self.form_spec = read_options(self.options, form)
         self.form = form.name
         self._bin = _find_pack(raw, options.file)
         self._ignored: Counter[str] = Counter()
@@ -65,7 +66,7 @@ class PairBinReader:
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether there is a pickle ``*.bin``, of the name that the form gives."""
-        options, _ = read_options(PairBinOptions, form)
+        options, _ = read_options(cls.options, form)
         return any(_is_pack(path) for path in _packs(raw, options.file))
 
     def items(self) -> Iterator[Item]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fusekit.errors import FusekitError, SourceError
+from fusekit.errors import SourceError
 from fusekit.formats.arrow_files import as_format_error, open_table
+from fusekit.readers.containers.container_reader import ContainerReader
 from fusekit.readers.containers.cursor import Cursor, file_beside
-from fusekit.readers.containers.files import Containers, as_source_error, checked_items
+from fusekit.readers.containers.files import as_source_error, checked_items
 from fusekit.readers.containers.image_column import ImageColumn
 from fusekit.readers.item import Item
-from fusekit.readers.options import read_options
 from fusekit.readers.tables.columns import ColumnOptions, Columns, find_columns
 from fusekit.readers.tables.fields import (
     box_of,
@@ -38,14 +37,14 @@ if TYPE_CHECKING:
     from fusekit.formats.arrow_files import Block
     from fusekit.readers.trees.walk import Entry
 
-_CACHE: Final = "cache-"  # what Hugging Face's library leaves beside a dataset
+_CACHE: Final = "cache-"
 _PART: Final = re.compile(r"(.+)-[0-9]{5}-of-[0-9]{5}")
 _NO_SPLIT: Final = frozenset({"data", "part"})
 _BATCH: Final = 1 << 16
 _FETCHED: Final = "success"
 
 
-class ParquetReader:
+class ParquetReader(ContainerReader[ColumnOptions]):
     """Reader of the tables in a folder and below, or of one; an item is ``file#row``.
 
     A picture is bytes in its row, or a file that its row names. Rows are read front to back, a
@@ -53,31 +52,26 @@ class ParquetReader:
     """
 
     looks_for = "Parquet (*.parquet) or a dataset saved by Hugging Face (*.arrow) with pictures"
+    options = ColumnOptions
     front_to_back = True
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(ColumnOptions, form)
-        self.form = form.name
-        self.numeric_identities = False
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
+        super().__init__(raw, kind, form)
         self._names: dict[str, str] = {}
-        self._tables = _tables(raw, self._ignored)
-        self._cursor = Cursor(self._tables, self._options)
+        self._cursor = Cursor(self._files, self._options)
         self._same: list[tuple[str, int, np.ndarray[Any, Any]]] = []
 
+    @staticmethod
+    def is_container(name: str) -> bool:
+        """Tell a table by its name; Hugging Face's library leaves caches beside a dataset."""
+        return name.endswith(".parquet") or (
+            name.endswith(".arrow") and not name.startswith(_CACHE)
+        )
+
     @classmethod
-    def fits(cls, raw: Path, form: Form) -> bool:
-        """Say whether the first table has pictures, by its columns."""
-        options, _ = read_options(ColumnOptions, form)
-        tables = _tables(raw, Counter())
-        first = next(tables.glance(), None)
-        if first is None:
-            return False
-        try:
-            find_columns(open_table(tables.path(first.source)).schema, options, first.name)
-        except (OSError, FusekitError):
-            return False
+    def looks_right(cls, path: Path, options: ColumnOptions) -> bool:
+        """Say whether a table has pictures, by its columns."""
+        find_columns(open_table(path).schema, options, path.name)
         return True
 
     def items(self) -> Iterator[Item]:
@@ -87,7 +81,7 @@ class ParquetReader:
         self._same.clear()
         self.numeric_identities = True
         who = "a column such as identity or label"
-        yield from checked_items(self._listed(), self._kind, self._tables.raw, who)
+        yield from checked_items(self._listed(), self._kind, self._files.raw, who, self.looks_for)
 
     def read(self, item: Item) -> bytes:
         """Read a row's picture; see :class:`fusekit.readers.item.Reader`."""
@@ -96,10 +90,6 @@ class ParquetReader:
     def names(self) -> Mapping[str, str]:
         """Give the names that rows state; complete when :meth:`items` has ended."""
         return dict(self._names)
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
 
     def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
         """Give the pairs of an evaluation set with a column ``is_same``: rows 0 and 1, and so on.
@@ -111,13 +101,13 @@ class ParquetReader:
         if self._kind != "evaluation" or not rows:
             return {}
         if rows % 2:
-            raise SourceError(self._tables.raw, f"{rows} rows with is_same", "two rows a pair")
+            raise SourceError(self._files.raw, f"{rows} rows with is_same", "two rows a pair")
         return {"pairs": self._pairs()}
 
     def _listed(self) -> Iterator[Item]:
         base = 0
-        for table in self._tables.entries():
-            path = self._tables.path(table.source)
+        for table in self._files.entries():
+            path = self._files.path(table.source)
             end = 0
             with as_source_error(path):
                 file = open_table(path)
@@ -133,7 +123,7 @@ class ParquetReader:
         self, table: Entry, columns: Columns, base: int, block: Block
     ) -> Iterator[Item]:
         first, batch = block
-        with as_format_error(str(self._tables.path(table.source)), "undamaged columns"):
+        with as_format_error(str(self._files.path(table.source)), "undamaged columns"):
             pictures = ImageColumn(batch.column(columns.image))
             rows = batch.drop_columns([columns.image]).to_pylist()
             if columns.same is not None and self._kind == "evaluation":
@@ -190,8 +180,8 @@ class ParquetReader:
         return identity
 
     def _size_beside(self, table: str, path: str) -> int | None:
-        found = file_beside(self._tables, table, path)
-        return None if found is None else self._tables.path(found).stat().st_size
+        found = file_beside(self._files, table, path)
+        return None if found is None else self._files.path(found).stat().st_size
 
     def _pairs(self) -> Iterator[pa.RecordBatch]:
         sources = [
@@ -221,14 +211,6 @@ def fetch_failure(status: str | None, error: object) -> str:
     """Say why a picture could not be fetched, in one line."""
     message = plain_text(error)
     return " ".join(f"{status}: {message}".split())[:200] if message else f"{status}"
-
-
-def _tables(raw: Path, ignored: Counter[str]) -> Containers:
-    return Containers(raw, _is_table, ignored)
-
-
-def _is_table(name: str) -> bool:
-    return name.endswith(".parquet") or (name.endswith(".arrow") and not name.startswith(_CACHE))
 
 
 def _is_numbered(schema: pa.Schema, columns: Columns) -> bool:

@@ -11,20 +11,19 @@ import numpy as np
 from pydantic import Field, StringConstraints
 
 from fusekit.errors import FormatError, ItemError, SourceError
+from fusekit.formats.frames import read_frame, record_span
 from fusekit.formats.recordio import (
     Int64s,
     RecordHead,
     image_keys,
-    read_frame,
     read_head,
     read_index,
     read_property,
-    record_span,
     unpack_record,
 )
 from fusekit.readers.item import Item
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.tables.list_rows import ListFile
+from fusekit.readers.tables.list_file import ListFile
 from fusekit.readers.tables.names import parse_names
 from fusekit.readers.tables.path_index import plain_path
 
@@ -62,11 +61,12 @@ class RecordioReader:
     """
 
     looks_for = "a pack (*.rec)"
+    options = RecordioOptions
     numeric_identities = True
     front_to_back = False
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(RecordioOptions, form)
+        self._options, self.form_spec = read_options(self.options, form)
         self.form = form.name
         self._kind = kind
         self._rec = _find_pack(raw)
@@ -83,7 +83,7 @@ class RecordioReader:
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether there is a ``.rec``, of as many classes as the form says."""
-        options, _ = read_options(RecordioOptions, form)
+        options, _ = read_options(cls.options, form)
         packs = _packs(raw)
         if options.classes is None or not packs:
             return bool(packs)

@@ -30,7 +30,7 @@ _READERS: Final = {
     "ijb": "ijb:IjbReader",
     "img2dataset": "img2dataset:Img2datasetReader",
     "imdb-face": "imdb_face:ImdbFaceReader",
-    "jsonl": "table:JsonlReader",
+    "jsonl": "jsonl:JsonlReader",
     "lfw": "lfw:LfwReader",
     "lmdb": "lmdb:LmdbReader",
     "megaface": "megaface:MegafaceReader",
@@ -79,6 +79,8 @@ def open_reader(card: Card, raw: Path, form: str | None = None) -> Reader:
     _check_known(card, forms)
     if not raw.exists():
         raise SourceError(raw, "there is no such file or folder", f"the raw data of {card.name}")
+    if not (raw.is_dir() or raw.is_file()):
+        raise SourceError(raw, "is neither a file nor a folder", f"the raw data of {card.name}")
     here = raw.resolve()
     if len(forms) == 1:
         # With one way to read it, the reader itself says best what does not fit.
@@ -86,8 +88,18 @@ def open_reader(card: Card, raw: Path, form: str | None = None) -> Reader:
     for each in forms:
         if reader_type(each.reader).fits(here, each):
             return reader_type(each.reader)(here, card.kind, each)
-    known = "; ".join(f"{each.name}: {reader_type(each.reader).looks_for}" for each in forms)
-    raise SourceError(raw, f"holds no form of {card.name}", known)
+    raise SourceError(
+        raw, f"holds no form of {card.name}", _looked_for(forms),
+        "give the folder that holds one with --from",
+    )  # fmt: skip
+
+
+def _looked_for(forms: tuple[Form, ...]) -> str:
+    """Say what each form is known by, those that are known by the same thing together."""
+    alike: dict[str, list[str]] = {}
+    for form in forms:
+        alike.setdefault(reader_type(form.reader).looks_for, []).append(form.name)
+    return "; ".join(f"{what} ({', '.join(names)})" for what, names in alike.items())
 
 
 def _check_known(card: Card, forms: tuple[Form, ...]) -> None:

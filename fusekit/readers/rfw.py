@@ -6,13 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
+from fusekit.readers.tables.pair_tree_reader import PairTreeReader
 from fusekit.readers.tables.pairs import (
     Pair,
-    PairTable,
     Picture,
     even_folds,
-    list_pictures,
     path_stem,
     remark_on_folds,
 )
@@ -22,13 +21,9 @@ from fusekit.readers.trees.places import find_files, find_folders, join
 from fusekit.readers.trees.tree import is_tree, open_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    import pyarrow as pa
-
     from fusekit.cards.card import Form, Kind
-    from fusekit.readers.item import Item
     from fusekit.readers.tables.points import Points
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
 _GROUPS: Final = ("african", "asian", "caucasian", "indian")
 
 
-class RfwReader:
+class RfwReader(PairTreeReader[Options]):
     """Reader of ``data/<group>/<person>/<person>_0001.jpg`` with ``<group>_pairs.txt``.
 
     The release's four groups, in lower case, are the splits of the pictures and the names of the
@@ -45,25 +40,18 @@ class RfwReader:
     """
 
     looks_for = "a folder data with the folders African, Asian, Caucasian, Indian"
-    numeric_identities = False
+    options = Options
 
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - only evaluation
-        _, self.form_spec = read_options(Options, form)
-        self.form = form.name
-        self._ignored: Counter[str] = Counter()
-        self._remarks: list[str] = []
-        self._table = PairTable()
+    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
+        super().__init__(raw, kind, form)
         self._points: dict[str, Points] = {}
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - it has no options
         """Say whether the groups' folders are found."""
         return is_tree(raw) and bool(_data_folders(open_tree(raw, Counter(), cls.looks_for)))
 
-    def items(self) -> Iterator[Item]:
-        """List the pictures; see :class:`fusekit.readers.item.Reader`."""
+    def _find_folder(self) -> str:
         folders = _data_folders(self._tree)
         if not folders:
             raise SourceError(self._tree.root, "no groups were found", self.looks_for)
@@ -72,54 +60,27 @@ class RfwReader:
                 self._tree.root, f"both {folders[0]!r} and {folders[1]!r} hold the groups",
                 "one of them", "give the folder of one with --from",
             )  # fmt: skip
-        folder = folders[0]
-        spelt = {e.name.lower(): e.name for e in self._tree.entries(folder) if e.is_folder}
-        self._table, self._remarks, self._points = PairTable(), [], {}
-        self._read_lists({group: spelt.get(group, group) for group in _GROUPS})
-        self._ignored.clear()
+        return folders[0]
 
-        def place(file: Entry) -> Picture | None:
-            return self._place(folder, file)
-
-        yield from list_pictures(self._tree, self._table, place, folder)
-
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: the release has numbers only."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> list[str]:
-        """Say what of the lists is not as the release has it."""
-        return list(self._remarks)
-
-    def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
-        """Give the pairs; see :class:`fusekit.readers.item.EvaluationReader`."""
-        return {"pairs": self._table.batches()} if self._table else {}
-
-    def _place(self, folder: str, file: Entry) -> Picture | None:
-        inside = file.source.removeprefix(join(folder, ""))
+    def _place(self, file: Entry) -> Picture | None:
+        inside = file.source.removeprefix(join(self._folder, ""))
         parts = path_stem(inside).split("/")
-        is_inside = file.source.startswith(join(folder, ""))
+        is_inside = file.source.startswith(join(self._folder, ""))
         if not is_inside or len(parts) != 3 or parts[0].lower() not in _GROUPS:
             self._ignored["files that are no pictures of a person of a group"] += 1
             return None
         stem = "/".join(parts)
         return Picture(stem, parts[1], parts[0].lower(), self._points.get(_key(inside)))
 
-    def _read_lists(self, spelt: Mapping[str, str]) -> None:
+    def _read_protocol(self) -> None:
+        self._points = {}
+        spelt = {e.name.lower(): e.name for e in self._tree.entries(self._folder) if e.is_folder}
         pairs = {f"{group}_pairs.txt": group for group in _GROUPS}
         points = {f"{group}_lmk.txt" for group in _GROUPS}
         lists = find_files(self._tree, {*pairs, *points})
         for name, group in pairs.items():
             if name in lists:
-                self._read_pairs(lists[name], group, spelt[group])
+                self._read_pairs(lists[name], group, spelt.get(group, group))
         for name in sorted(points & set(lists)):
             for path, five in read_point_rows(read_rows(self._tree, lists[name])):
                 self._points[_key(path)] = five
@@ -144,7 +105,7 @@ def _data_folders(tree: Tree) -> list[str]:
 
     def fits(_: str, entries: list[Entry]) -> bool:
         groups = [e for e in entries if e.is_folder and e.name.lower() in _GROUPS]
-        return any(inner.is_folder for group in groups for inner in tree.entries(group.source))
+        return any(inner.is_folder for group in groups for inner in tree.peek(group.source))
 
     found = find_folders(tree, fits)
     return [folder for folder in found if "test" in folder.lower().split("/")] or found

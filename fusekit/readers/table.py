@@ -1,4 +1,4 @@
-"""Anyone's list of pictures: CSV, TSV, text lists without a head, JSON lines."""
+"""Anyone's list of pictures: CSV, TSV, text lists without a head."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import posixpath
 import unicodedata
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from pydantic import StringConstraints
 
 from fusekit.errors import SourceError
 from fusekit.readers.options import InsidePath, Options, read_options
-from fusekit.readers.tables.delimited import box_of, numbers, read_jsonl
-from fusekit.readers.tables.fields import IDENTITY_FIELDS, split_name
-from fusekit.readers.tables.list_columns import ListColumns, named_columns
+from fusekit.readers.tables.cells import several_of, text_of
+from fusekit.readers.tables.delimited import box_of, numbers
+from fusekit.readers.tables.fields import IDENTITY_FIELDS, plain_text, split_name
 from fusekit.readers.tables.list_shape import ListShape, find_shape, read_cells
 from fusekit.readers.tables.listed_files import (
     FileIndex,
@@ -24,10 +24,13 @@ from fusekit.readers.tables.listed_files import (
     inside,
     join_rows,
     path_of,
+    plain_suffix,
     repeated,
 )
+from fusekit.readers.trees.folder_tree import FolderTree
 from fusekit.readers.trees.tree import is_tree, open_tree
-from fusekit.readers.trees.walk import FolderTree
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import folders_in, look_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,13 +38,12 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
+    from fusekit.readers.tables.cells import Cells
     from fusekit.readers.tables.delimited import Box
-    from fusekit.readers.tables.list_columns import Said
+    from fusekit.readers.tables.list_columns import ListColumns, Said
     from fusekit.readers.trees.tree import Tree
 
 Column: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-#: A row's cells: by place in a CSV, by key in a JSON object.
-Cells: TypeAlias = "list[str] | dict[str, Any]"
 
 _SAMPLE: Final = 100  # rows that decide how a list is read
 _MANY: Final = 64
@@ -80,7 +82,7 @@ class TableOptions(Options):
     missing: Missing = "reject"
 
 
-class CsvReader:
+class CsvReader(TreeReader[TableOptions]):
     """Reader of one table or list of pictures; an item is a row.
 
     The source is the file's path. Only where several rows name one file, each has its line:
@@ -88,30 +90,18 @@ class CsvReader:
     """
 
     looks_for = "one list of pictures (.csv, .tsv, .lst or .txt)"
-    numeric_identities = False
+    options = TableOptions
     suffixes: tuple[tuple[str, ...], ...] = ((".csv",), (".tsv",), (".lst",), (".txt", ""))
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(TableOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._unusable: Counter[str] = Counter()
-        root, given = _split_raw(raw)
-        # Beside a list that is given itself may lie anything, the store and its tars too.
-        self._tree = (
-            FolderTree(root, self._ignored)
-            if given
-            else open_tree(root, self._ignored, self.looks_for)
-        )
-        self._list = given or self._options.list
-        self._given = given is not None
-        self.front_to_back = self._tree.front_to_back
+        root, self._given = _split_raw(raw)
+        super().__init__(root, kind, form)
+        self._list = self._given or self._options.list
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether the list that is asked for, or exactly one, is there."""
-        options, _ = read_options(TableOptions, form)
+        options, _ = read_options(cls.options, form)
         root, given = _split_raw(raw)
         if given:
             return any(given.lower().endswith(s) for group in cls.suffixes for s in group if s)
@@ -120,17 +110,16 @@ class CsvReader:
         tree = open_tree(root, Counter())
         if options.list:
             return tree.is_file(options.list)
-        return len(_lists([e.name for e in tree.entries() if not e.is_folder], cls.suffixes)) == 1
+        return len(_lists([e.name for e in tree.peek() if not e.is_folder], cls.suffixes)) == 1
 
     def items(self) -> Iterator[Item]:
         """List the rows; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
-        self._unusable.clear()
+        self._forget()
         source = self._source()
         shape = self._shape(source)
         index = FileIndex((self._quiet_tree() if self._given else self._tree).files())
         base = self._base(source, shape, index)
-        again = repeated(path for _, path, _ in self._paths(source, shape, base))
+        again = repeated(plain_suffix(path) for _, path, _ in self._paths(source, shape, base))
         self._ignored.pop("rows that name no file", None)  # each row was read once already
         rows = self._rows(source, shape, base)
         found = False
@@ -157,28 +146,19 @@ class CsvReader:
             return {}
         names: dict[str, str] = {}
         for _, cells in self._cells(source, shape):
-            who, name = _text(cells, at["identity"]), _text(cells, at["name"])
+            who, name = text_of(cells, at["identity"]), text_of(cells, at["name"])
             if who and name:
                 names.setdefault(unicodedata.normalize("NFC", who), name)
         return names
 
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> Sequence[str]:
-        """Say which hints could not be used."""
-        return [f"{count:,} {what}" for what, count in self._unusable.items()]
-
-    def _quiet_tree(self) -> Tree:
-        """Give the same tree, with what it passes over counted nowhere."""
-        root = self._tree.root
-        return FolderTree(root, Counter()) if self._given else open_tree(root, Counter())
+    def _open_tree(self, raw: Path, ignored: Counter[str]) -> Tree:
+        # Beside a list that is given itself may lie anything, the store and its tars too.
+        return FolderTree(raw, ignored) if self._given else super()._open_tree(raw, ignored)
 
     def _source(self) -> str:
         if self._list:
             return self._list
-        entries = self._quiet_tree().entries()
+        entries = look_into(self._tree)
         found = _lists([entry.name for entry in entries if not entry.is_folder], self.suffixes)
         if len(found) == 1:
             return found[0]
@@ -189,8 +169,7 @@ class CsvReader:
         """Find the folder that the list's paths start from."""
         if self._options.root:
             return self._options.root
-        entries = self._quiet_tree().entries()
-        folders = [entry.source for entry in entries if entry.is_folder]
+        folders = [entry.source for entry in folders_in(self._tree)]
         bases = [posixpath.dirname(source), "", *(folders if len(folders) <= _MANY else [])]
         first = [path for _, path, _ in islice(self._paths(source, shape, ""), _SAMPLE)]
         return best_base(index, bases, first)
@@ -227,7 +206,7 @@ class CsvReader:
         at = shape.columns.at["path"]
         head = f"{base}/" if base else ""
         for line, cells in self._cells(source, shape):
-            path = _text(cells, at)
+            path = text_of(cells, at)
             if path:
                 path = path.replace("\\", "/")
                 path = path if path.startswith("/") else head + path
@@ -242,20 +221,21 @@ class CsvReader:
     def _row(self, path: str, line: int, cells: Cells, columns: ListColumns) -> ListedFile:
         who = None
         if self._kind != "unlabeled":
-            who = _folder(path) if columns.folder_names else _text(cells, columns.at["identity"])
+            who = _folder(path) if columns.folder_names else text_of(cells, columns.at["identity"])
+            who = plain_text(who)  # a quote that is never closed makes a name of many rows
         return ListedFile(
             path=path,
             line=line,
             identity=who,
-            split=split_name(_text(cells, columns.at.get("split"))),
+            split=split_name(text_of(cells, columns.at.get("split"))),
             bbox=self._box(cells, columns),
             landmarks=self._landmarks(cells, columns),
-            url=_text(cells, columns.at.get("url")),
+            url=text_of(cells, columns.at.get("url")),
             unlisted=None if who or self._kind == "unlabeled" else "its row names no one",
         )
 
     def _box(self, cells: Cells, columns: ListColumns) -> Box | None:
-        texts = _several(cells, columns.box, columns.at.get("box"))
+        texts = several_of(cells, columns.box, columns.at.get("box"))
         if not texts:
             return None
         corners = numbers(texts, 4)
@@ -269,38 +249,11 @@ class CsvReader:
         return box
 
     def _landmarks(self, cells: Cells, columns: ListColumns) -> tuple[float, ...] | None:
-        texts = _several(cells, columns.landmarks, columns.at.get("landmarks"))
+        texts = several_of(cells, columns.landmarks, columns.at.get("landmarks"))
         landmarks = numbers(texts, 10) if texts else None
         if texts and landmarks is None:
             self._unusable["landmarks are no ten numbers, and no hints"] += 1
         return landmarks
-
-
-class JsonlReader(CsvReader):
-    """Reader of one file of JSON objects, one a line; all else is as for tables."""
-
-    # Inherited, because the one difference is how a line becomes cells.
-    looks_for = "one file of JSON lines (.jsonl or .ndjson)"
-    suffixes = ((".jsonl", ".ndjson"),)
-
-    def _shape(self, source: str) -> ListShape:
-        where = self._tree.root / source
-        with self._tree.open(source) as file:
-            first = next(read_jsonl(file, where), None)
-        if first is None:
-            raise SourceError(where, "is empty", "JSON objects, one a line")
-        keys = list(first[1])
-        columns = named_columns(keys, self._asked(), where)
-        if columns is None:
-            found = "no key is named as a file is: " + ", ".join(map(repr, keys))[:120]
-            fix = "say which with --option path=KEY"
-            raise SourceError(where, found, "path, file, image or filename", fix)
-        self._check_people(columns, keys, source)
-        return ListShape(columns)
-
-    def _cells(self, source: str, shape: ListShape) -> Iterator[tuple[int, Cells]]:  # noqa: ARG002
-        with self._tree.open(source) as file:
-            yield from read_jsonl(file, self._tree.root / source)
 
 
 def _split_raw(raw: Path) -> tuple[Path, str | None]:
@@ -317,31 +270,6 @@ def _lists(names: Sequence[str], suffixes: Sequence[Sequence[str]]) -> list[str]
         if found:
             return found
     return []
-
-
-def _text(cells: Cells, column: Any) -> str | None:  # noqa: ANN401 - a place or a key
-    """Give a cell's text; None where it is empty or not there."""
-    if column is None:
-        return None
-    value = cells.get(column) if isinstance(cells, dict) else cells[column]
-    text = "" if value is None else value if isinstance(value, str) else str(value)
-    if not text.isascii():  # JSON may spell half a character
-        text = text.encode("utf-8", "backslashreplace").decode()
-    return text.strip() or None
-
-
-def _several(cells: Cells, columns: Sequence[Any], column: Any) -> list[object]:  # noqa: ANN401
-    """Give the texts of several numbers, of their columns or out of one."""
-    if columns:
-        texts = [_text(cells, each) for each in columns]
-        return [] if None in texts else list(texts)
-    if column is None:
-        return []
-    value = cells.get(column) if isinstance(cells, dict) else None
-    if isinstance(value, list):  # pairs of a point are taken apart
-        return [number for each in value for number in (each if isinstance(each, list) else [each])]
-    text = _text(cells, column)
-    return list(text.strip("[]()").replace(",", " ").split()) if text else []
 
 
 def _folder(path: str) -> str | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
-from fusekit.errors import FormatError, FusekitError, ItemError, SourceError
+from fusekit.errors import FormatError, ItemError, SourceError
 from fusekit.formats.tfrecord import (
     HEAD_SIZE,
     TAIL_SIZE,
@@ -17,21 +16,20 @@ from fusekit.formats.tfrecord import (
     read_record,
     record_size,
 )
+from fusekit.readers.containers.container_reader import ContainerReader
 from fusekit.readers.containers.files import (
-    Containers,
     as_source_error,
     checked_items,
     gone_or_unreadable,
 )
 from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
 from fusekit.readers.tables.fields import IDENTITY_FIELDS, IMAGE_FIELDS, first_field
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
     from fusekit.readers.trees.walk import Entry
 
 _SUFFIX: Final = ".tfrecord"
@@ -50,7 +48,7 @@ class _Row:
     identity: str | None
 
 
-class TfrecordReader:
+class TfrecordReader(ContainerReader[Options]):
     """Reader of TFRecord files in a folder and below; an item is ``file#offset``.
 
     The index beside a set's files says who a record shows: by the folder of a path, or by a
@@ -58,28 +56,19 @@ class TfrecordReader:
     """
 
     looks_for = "TFRecord files (*.tfrecord), with name.index beside name-00000.tfrecord or not"
-    front_to_back = False
+    options = Options
+    beside = (".index",)
 
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        _, self.form_spec = read_options(Options, form)
-        self.form = form.name
-        self.numeric_identities = False
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._files = _files(raw, self._ignored)
+    @staticmethod
+    def is_container(name: str) -> bool:
+        """Tell a TFRecord file by its name."""
+        return name.endswith(_SUFFIX)
 
     @classmethod
-    def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - such files look alike
-        """Say whether the first file starts with a record."""
-        files = _files(raw, Counter())
-        first = next(files.glance(), None)
-        if first is None:
-            return False
-        try:
-            with files.path(first.source).open("rb", buffering=0) as file:
-                record_size(file, 0, first.name)
-        except (OSError, FusekitError):
-            return False
+    def looks_right(cls, path: Path, options: Options) -> bool:  # noqa: ARG003 - it has none
+        """Say whether a file starts with a record."""
+        with path.open("rb", buffering=0) as file:
+            record_size(file, 0, path.name)
         return True
 
     def items(self) -> Iterator[Item]:
@@ -87,7 +76,7 @@ class TfrecordReader:
         self._ignored.clear()
         self.numeric_identities = True
         who = "an index name.index of person/picture, or an Example with a label"
-        yield from checked_items(self._listed(), self._kind, self._files.raw, who)
+        yield from checked_items(self._listed(), self._kind, self._files.raw, who, self.looks_for)
 
     def read(self, item: Item) -> bytes:
         """Read a picture, by its record's checksums; see :class:`fusekit.readers.item.Reader`."""
@@ -98,14 +87,6 @@ class TfrecordReader:
         if image is None:
             raise ItemError("unreadable", item.source, "its Example has no picture any more")
         return data[image.start : image.end]
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: nobody is named."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
 
     def _listed(self) -> Iterator[Item]:
         for name, shards in self._sets().items():
@@ -246,10 +227,6 @@ class TfrecordReader:
                     place = f"{where}:{number}"
                     raise SourceError(place, found, "path, tab, shard, tab, offset (tab, label)")
                 yield row
-
-
-def _files(raw: Path, ignored: Counter[str]) -> Containers:
-    return Containers(raw, lambda name: name.endswith(_SUFFIX), ignored, (_LISTS[0],))
 
 
 def _parse_row(line: bytes) -> _Row | None:

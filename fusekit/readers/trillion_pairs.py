@@ -12,9 +12,12 @@ from typing import IO, TYPE_CHECKING, Final
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
-from fusekit.readers.tables.list_rows import ListFile, interleaved_points, is_number
+from fusekit.readers.tables.list_file import ListFile
+from fusekit.readers.tables.list_rows import interleaved_points, is_number
 from fusekit.readers.tables.path_index import PathIndex, plain_path
+from fusekit.readers.trees.places import find_folders
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from fusekit.readers.trees.walk import Entry
 
 _BLOCK: Final = 1 << 13
-_MAX_FOLDERS: Final = 64  # with more, they are identities and not places of lists
+_BARE: Final = "rows of the lists have landmarks that are no numbers: not used"
 _OFFSET_BITS: Final = 48  # of a row's value: its place in its list; the list's number is above
 
 
@@ -45,7 +48,7 @@ class TrillionPairsOptions(Options):
     )  # fmt: skip
 
 
-class TrillionPairsReader:
+class TrillionPairsReader(TreeReader[TrillionPairsOptions]):
     """Reader of pictures that lists name.
 
     The identity is the label of the list as it stands there, gaps and all; pictures that no list
@@ -54,28 +57,22 @@ class TrillionPairsReader:
     """
 
     looks_for = "a list of pictures with labels or landmarks, such as msra_lmk.txt"
+    options = TrillionPairsOptions
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(TrillionPairsOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+        super().__init__(raw, kind, form)
         self.numeric_identities = True
-        self._bare = 0
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether one of the lists is there."""
-        options, _ = read_options(TrillionPairsOptions, form)
+        options, _ = read_options(cls.options, form)
         return is_tree(raw) and bool(_find_lists(open_tree(raw, Counter()), options.lists))
 
     def items(self) -> Iterator[Item]:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
-        self._bare = 0
-        sources = _find_lists(open_tree(self._tree.root, Counter()), self._options.lists)
+        self._forget()
+        sources = _find_lists(self._quiet_tree(), self._options.lists)
         if not sources:
             names = " or ".join(self._options.lists)
             raise SourceError(self._tree.root, "no list of pictures was found", names)
@@ -87,7 +84,7 @@ class TrillionPairsReader:
             self._ignored["repeated rows of the lists"] = index.repeated
         with ExitStack() as stack:
             rows = _RowReader(lists, [stack.enter_context(each.open()) for each in lists])
-            files = (file for file in self._tree.files() if file.source not in sources)
+            files = (file for file in self._tree.files() if not self._is_list(file, sources))
             while block := list(islice(files, _BLOCK)):
                 found = index.find([file.source for file in block], [None] * len(block))
                 for file, value in zip(block, found.tolist(), strict=True):
@@ -100,23 +97,11 @@ class TrillionPairsReader:
         if index.missing_identities():
             self._ignored["rows of the lists that are no paths"] = index.missing_identities()
 
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: the lists know numbers only."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> list[str]:
-        """Say how many rows should have landmarks but have other words there."""
-        if not self._bare:
-            return []
-        return [f"{self._bare} rows of the lists have landmarks that are no numbers: not used"]
+    def _is_list(self, file: Entry, sources: list[str]) -> bool:
+        if file.source not in sources:
+            return False
+        self._ignored["lists that were read"] += 1
+        return True
 
     def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
         """Give no protocol: that of the test set was never published."""
@@ -129,7 +114,8 @@ class TrillionPairsReader:
                 reject="unlisted", reject_detail="no list names it",
             )  # fmt: skip
         points = interleaved_points(row)
-        self._bare += bool(row.points) and points is None
+        if row.points and points is None:
+            self._unusable[_BARE] += 1
         return Item(
             file.source, file.size, self._identity(row), offset=file.offset, landmarks=points
         )
@@ -166,19 +152,16 @@ def _check_labels(lists: list[ListFile]) -> None:
 
 
 def _find_lists(tree: Tree, names: tuple[str, ...]) -> list[str]:
-    """Find the lists in the raw folder or one below."""
-    entries = list(tree.entries())
-    folders = [entry for entry in entries if entry.is_folder]
-    places = [entries]
-    if len(folders) <= _MAX_FOLDERS:
-        places += [_files_beside(tree, folder.source) for folder in folders]
-    return [
-        entry.source
-        for place in places
-        for entry in place
-        if not entry.is_folder and any(fnmatchcase(entry.name.lower(), name) for name in names)
-    ]
+    """Find the lists in the raw folder or a few folders down."""
+    found: list[str] = []
 
+    def look(_: str, entries: list[Entry]) -> bool:
+        found.extend(
+            entry.source
+            for entry in entries
+            if not entry.is_folder and any(fnmatchcase(entry.name.lower(), name) for name in names)
+        )
+        return False
 
-def _files_beside(tree: Tree, folder: str) -> list[Entry]:
-    return [entry for entry in tree.entries(folder) if not entry.is_folder]
+    find_folders(tree, look)
+    return found

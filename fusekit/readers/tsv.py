@@ -11,6 +11,7 @@ from fusekit.formats.msceleb import find_columns, read_face, scan_faces
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
 from fusekit.readers.tables.names import freebase_names
+from fusekit.readers.trees.folder_tree import FolderTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,14 +43,16 @@ class TsvReader:
     """
 
     looks_for = "MS-Celeb-1M's tables (*.tsv with 6 or 7 columns, a picture in base64 at the end)"
+    options = TsvOptions
     numeric_identities = False
     front_to_back = False
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(TsvOptions, form)
+        self._options, self.form_spec = read_options(self.options, form)
         self.form = form.name
         self._kind = kind
-        self._root = raw if raw.is_dir() else raw.parent
+        self._is_folder = raw.is_dir()
+        self._root = raw if self._is_folder else raw.parent
         self._tables, self._others = _find_tables(raw)
         self._entities: dict[str, str] = {}
         self._people: dict[str, None] = {}
@@ -68,6 +71,8 @@ class TsvReader:
         others = [name for name in self._others if name.split("/")[-1] not in self._options.names]
         if others:
             self._ignored["tables that hold no faces"] = len(others)
+        if self._is_folder:
+            self._count_beside()
         found = False
         for name, (path, columns) in self._tables.items():
             try:
@@ -113,6 +118,18 @@ class TsvReader:
         """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
         return dict(self._ignored)
 
+    def _count_beside(self) -> None:
+        """Count what lies beside the tables, so that a part which is still packed is noticed."""
+        tree = FolderTree(self._root, self._ignored)
+        known = {*self._tables, *self._others}
+        waiting = [""]
+        while waiting:
+            for entry in tree.entries(waiting.pop()):
+                if entry.is_folder:
+                    waiting.append(entry.source)
+                elif entry.source not in known:
+                    self._ignored["files beside the tables"] += 1
+
     def _path(self, source: str) -> Path:
         for name, (path, _) in self._tables.items():
             if source.startswith(f"{name}#"):
@@ -142,15 +159,17 @@ def _gone(path: Path) -> SourceError:
 def _find_tables(raw: Path) -> tuple[dict[str, tuple[Path, Columns]], list[str]]:
     """Give the tables of faces by their names from the raw folder, in bytewise order, and others.
 
-    A table without a face in its first lines is another one; so is one whose name is no UTF-8.
+    A table without a face in its first lines is another one; one whose name is no UTF-8 is none.
     """
     root = raw if raw.is_dir() else raw.parent
     found, others = {}, []
     try:
         for name in sorted(path.relative_to(root).as_posix() for path in _tables_by_name(raw)):
+            if name.encode(errors="replace").decode() != name:
+                continue  # counted as what else lies in the folder
             with (root / name).open("rb") as file:
                 columns = find_columns(file)
-            if columns is None or name.encode(errors="replace").decode() != name:
+            if columns is None:
                 others.append(name)
             else:
                 found[name] = root / name, columns

@@ -20,15 +20,18 @@ from fusekit.readers.tables.listed_files import (
     join_rows,
     path_of,
     repeated,
+    same_place,
     unlisted,
 )
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import look_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
     from fusekit.readers.item import Item
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
@@ -58,41 +61,31 @@ class UmdfacesOptions(Options):
     missing: Missing = "reject"
 
 
-class UmdfacesReader:
+class UmdfacesReader(TreeReader[UmdfacesOptions]):
     """Reader of UMDFaces; an item is a face of a picture: ``path#x,y,width,height``.
 
     The identity is the subject's folder: SUBJECT_ID may start anew in each batch.
     """
 
     looks_for = "umdfaces_batch*_ultraface.csv"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(UmdfacesOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._unusable: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+    options = UmdfacesOptions
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether a CSV of the part is there."""
-        options, _ = read_options(UmdfacesOptions, form)
+        options, _ = read_options(cls.options, form)
         return is_tree(raw) and bool(_tables(open_tree(raw, Counter()), options.part))
 
     def items(self) -> Iterator[Item]:
         """List the faces; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
-        self._unusable.clear()
-        tables = _tables(open_tree(self._tree.root, Counter()), self._options.part)
+        self._forget()
+        tables = _tables(self._quiet_tree(), self._options.part)
         if not tables:
             raise SourceError(self._tree.root, f"no table of {self._options.part}", self.looks_for)
         index = FileIndex(self._tree.files())
         bases = {table: self._base(table, index) for table in tables}
         again = repeated(
-            "#".join(_place(base, line, cells))
+            same_place(*_place(base, line, cells))
             for table, base in bases.items()
             for line, cells in self._cells(table)
         )
@@ -108,18 +101,6 @@ class UmdfacesReader:
     def read(self, item: Item) -> bytes:
         """Read a picture; see :class:`fusekit.readers.item.Reader`."""
         return self._tree.read(path_of(item), item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: the identities are names already."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> Sequence[str]:
-        """Say which hints could not be used."""
-        return [f"{count:,} {what}" for what, count in self._unusable.items()]
 
     def _base(self, table: str, index: FileIndex) -> str:
         """Find the folder that a table's paths start from."""
@@ -176,7 +157,7 @@ class UmdfacesReader:
     def _others(self, bases: Mapping[str, str]) -> Iterator[Entry]:
         """List the pictures that the tables should name; count the others."""
         heads = [f"{base}/" if base else "" for base in bases.values()]
-        for file in open_tree(self._tree.root, Counter()).files():
+        for file in self._quiet_tree().files():
             if any(file.source.startswith(head) for head in heads):
                 yield file
             else:
@@ -213,7 +194,7 @@ def _tables(tree: Tree, part: str) -> list[str]:
     for depth in range(3):
         below = []
         for folder in folders:
-            entries = list(tree.entries(folder))
+            entries = look_into(tree, folder)
             found += [entry.source for entry in entries if _is_table(entry, part)]
             inner = [entry.source for entry in entries if entry.is_folder]
             below += inner if len(inner) <= _MANY else []

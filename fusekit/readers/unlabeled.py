@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
-from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.options import Options
+from fusekit.readers.trees.tree import is_tree
+from fusekit.readers.trees.tree_reader import TreeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
 
 
-class UnlabeledReader:
+class UnlabeledReader(TreeReader[Options]):
     """Reader of every picture in a folder and below; no item has an identity."""
 
     looks_for = "pictures, in folders or not"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:  # noqa: ARG002 - no identity in any kind
-        _, self.form_spec = read_options(Options, form)
-        self.form = form.name
-        self._ignored: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored)
-        self.front_to_back = self._tree.front_to_back
+    options = Options
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - any folder fits
@@ -44,15 +37,3 @@ class UnlabeledReader:
             yield Item(file.source, file.size, None, offset=file.offset)
         if not found:
             raise SourceError(self._tree.root, "holds no pictures", "pictures, in folders or not")
-
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
-    def names(self) -> Mapping[str, str]:
-        """Give no names: nobody is named."""
-        return {}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
 from fusekit.readers.tables.delimited import box_of, numbers, read_lines
 from fusekit.readers.tables.listed_files import Missing  # noqa: TC001 - pydantic reads it
 from fusekit.readers.trees.places import find_folders
 from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree_reader import TreeReader
+from fusekit.readers.trees.walk import folders_in, look_into
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from fusekit.cards.card import Form, Kind
+    from fusekit.cards.card import Form
     from fusekit.readers.tables.delimited import Box
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
@@ -36,7 +38,7 @@ class VggfaceOptions(Options):
     missing: Missing = "reject"
 
 
-class VggfaceReader:
+class VggfaceReader(TreeReader[VggfaceOptions]):
     """Reader of VGGFace; the identity is the name of the person's list, as it is spelt.
 
     Pictures are those in folders named as the lists are, under the row's number: at
@@ -44,16 +46,7 @@ class VggfaceReader:
     """
 
     looks_for = "files/<Name>.txt and pictures <Name>/<id>.jpg"
-    numeric_identities = False
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(VggfaceOptions, form)
-        self.form = form.name
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._unusable: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
-        self.front_to_back = self._tree.front_to_back
+    options = VggfaceOptions
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - no option matters
@@ -62,9 +55,8 @@ class VggfaceReader:
 
     def items(self) -> Iterator[Item]:
         """List the rows' pictures; see :class:`fusekit.readers.item.Reader`."""
-        self._ignored.clear()
-        self._unusable.clear()
-        tree = open_tree(self._tree.root, Counter())  # what it passes over is counted at the end
+        self._forget()
+        tree = self._quiet_tree()  # what it passes over is counted at the end
         lists = _lists(tree)
         if not lists:
             raise SourceError(self._tree.root, "no list of VGGFace was found", self.looks_for)
@@ -80,22 +72,10 @@ class VggfaceReader:
         theirs = tuple(f"{each}/" for found in folders.values() for each in found)
         self._count_others(theirs)
 
-    def read(self, item: Item) -> bytes:
-        """Read a picture; see :class:`fusekit.readers.item.Reader`."""
-        return self._tree.read(item.source, item.offset, item.size)
-
     def names(self) -> Mapping[str, str]:
         """Give people's names with spaces, as they are read."""
-        tree = open_tree(self._tree.root, Counter())
+        tree = self._quiet_tree()
         return {person: person.replace("_", " ") for person in _lists(tree)}
-
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
-    def remarks(self) -> Sequence[str]:
-        """Say which hints could not be used."""
-        return [f"{count:,} {what}" for what, count in self._unusable.items()]
 
     def _person(self, tree: Tree, person: str, source: str, folders: list[str]) -> Iterator[Item]:
         files: dict[str, Entry] = {}
@@ -161,14 +141,14 @@ class VggfaceReader:
 def _lists(tree: Tree) -> dict[str, str]:
     """Find the lists in ``files/`` or in the raw folder itself: person to list."""
     places = [""]
-    for folder in [entry for entry in tree.entries() if entry.is_folder]:
+    for folder in folders_in(tree):
         if folder.name.lower() == "files":
             places.insert(0, folder.source)
         elif folder.name.lower().startswith("vgg_face"):
             places.append(f"{folder.source}/files")
     for place in places:
         try:
-            entries = list(tree.entries(place))
+            entries = look_into(tree, place)
         except SourceError:
             continue
         lists = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import unicodedata
 from collections import Counter
@@ -19,7 +18,8 @@ from fusekit.formats.video import FrameCursor, decode_frames, frame_size, frame_
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
 from fusekit.readers.shots import shot_middles
-from fusekit.readers.trees.walk import MAX_BYTES, FolderTree
+from fusekit.readers.trees.folder_tree import FolderTree
+from fusekit.readers.trees.walk import MAX_BYTES, first_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SUFFIXES: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 _ARCHIVES: Final = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 _PACKED: Final = "archives (not looked into for videos)"
+_OUTSIDE: Final = "files outside identity folders"
 _LOOKED_AT: Final = 256
 _BMP_HEAD: Final = 54
 _LATE_MS: Final = 100  # a frame that is listed but hidden: the next one stands for it
@@ -61,11 +62,12 @@ class VideoReader:
     """
 
     looks_for = "videos (mp4, avi, mov, mkv, webm, m4v, mpg)"
+    options = VideoOptions
     numeric_identities = False
     front_to_back = True
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(VideoOptions, form)
+        self._options, self.form_spec = read_options(self.options, form)
         self.form = form.name
         self._kind = kind
         self._ignored: Counter[str] = Counter()
@@ -83,7 +85,7 @@ class VideoReader:
         """Say whether most of the first files that are found are videos."""
         if not raw.is_dir():
             return False
-        files = itertools.islice(FolderTree(raw, Counter()).files(), _LOOKED_AT)
+        files = first_files(FolderTree(raw, Counter()), _LOOKED_AT)
         videos = [_is_video(file) for file in files]
         return any(videos) and 2 * sum(videos) >= len(videos)
 
@@ -127,6 +129,12 @@ class VideoReader:
         if packed:
             found = f"holds no videos but {packed} archives"
             return SourceError(self._tree.root, found, expected, "unpack them first")
+        outside = self._ignored[_OUTSIDE]
+        if outside:
+            return SourceError(
+                self._tree.root, f"holds no folders of videos but {outside} files", expected,
+                "videos of nobody in particular: fusekit ingest unlabeled --form video",
+            )  # fmt: skip
         return SourceError(self._tree.root, "holds no videos", expected)
 
     def _videos(self) -> Iterator[tuple[Entry, str | None]]:
@@ -138,7 +146,7 @@ class VideoReader:
             return
         for person in self._tree.entries():
             if not person.is_folder:
-                self._ignored["files outside identity folders"] += 1
+                self._ignored[_OUTSIDE] += 1
                 continue
             identity = unicodedata.normalize("NFC", person.name)
             for file in self._tree.files(person.source):

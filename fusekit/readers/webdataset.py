@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import StringConstraints
 
-from fusekit.errors import FusekitError, SourceError
-from fusekit.readers.containers.files import Containers, as_source_error, checked_items
+from fusekit.errors import SourceError
+from fusekit.readers.containers.container_reader import ContainerReader
+from fusekit.readers.containers.files import as_source_error, checked_items
 from fusekit.readers.containers.samples import (
     Sample,
     fault_of,
@@ -20,7 +21,7 @@ from fusekit.readers.containers.samples import (
     read_text,
 )
 from fusekit.readers.item import Item
-from fusekit.readers.options import Options, read_options
+from fusekit.readers.options import Options
 from fusekit.readers.tables.fields import (
     IDENTITY_FIELDS,
     NAME_FIELD,
@@ -63,7 +64,7 @@ class WebdatasetOptions(Options):
     identity: Annotated[str, StringConstraints(min_length=1)] | None = None
 
 
-class WebdatasetReader:
+class WebdatasetReader(ContainerReader[WebdatasetOptions]):
     """Reader of shards in a folder and below, or of one; an item is ``shard#key``.
 
     A key that comes again in its shard is read too, named by its place: writers that take the
@@ -71,54 +72,38 @@ class WebdatasetReader:
     """
 
     looks_for = "shards (*-000000.tar) of pictures with .json, .cls or .txt beside them"
-    front_to_back = False
+    options = WebdatasetOptions
 
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        self._options, self.form_spec = read_options(WebdatasetOptions, form)
-        self.form = form.name
-        self.numeric_identities = False
-        self._kind = kind
-        self._ignored: Counter[str] = Counter()
-        self._shards = _shards(raw, self._ignored)
+        super().__init__(raw, kind, form)
         self._names: dict[str, str] = {}
 
+    @staticmethod
+    def is_container(name: str) -> bool:
+        """Tell a shard by its name."""
+        return name.endswith(_SUFFIX)
+
     @classmethod
-    def fits(cls, raw: Path, form: Form) -> bool:
-        """Say whether the first shard's first samples are whole and look like samples."""
-        options, _ = read_options(WebdatasetOptions, form)
-        shards = _shards(raw, Counter())
-        first = next(shards.glance(), None)
-        if first is None:
-            return False
-        try:
-            with shards.path(first.source).open("rb", buffering=0) as file:
-                return _looks_right(file, first.name, options)
-        except (OSError, FusekitError):
-            return False
+    def looks_right(cls, path: Path, options: WebdatasetOptions) -> bool:
+        """Say whether a shard's first samples are whole and look like samples."""
+        with path.open("rb", buffering=0) as file:
+            return _looks_right(file, path.name, options)
 
     def items(self) -> Iterator[Item]:
         """List the samples; see :class:`fusekit.readers.item.Reader`."""
         self._ignored.clear()
         self._names.clear()
         self.numeric_identities = True
-        listed = (i for shard in self._shards.entries() for i in self._shard_items(shard))
+        listed = (i for shard in self._files.entries() for i in self._shard_items(shard))
         who = f"a member .cls, or a .json with {', '.join(IDENTITY_FIELDS[:4])}, …"
-        yield from checked_items(listed, self._kind, self._shards.raw, who)
-
-    def read(self, item: Item) -> bytes:
-        """Read a sample's image; see :class:`fusekit.readers.item.Reader`."""
-        return self._shards.read(item)
+        yield from checked_items(listed, self._kind, self._files.raw, who, self.looks_for)
 
     def names(self) -> Mapping[str, str]:
         """Give the names that samples state; complete when :meth:`items` has ended."""
         return dict(self._names)
 
-    def ignored(self) -> Mapping[str, int]:
-        """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
-        return dict(self._ignored)
-
     def _shard_items(self, shard: Entry) -> Iterator[Item]:
-        path = self._shards.path(shard.source)
+        path = self._files.path(shard.source)
         seen: set[str] = set()
         with as_source_error(path), path.open("rb", buffering=0) as file:
             for sample in read_samples(file, str(path), self._ignored):
@@ -138,7 +123,7 @@ class WebdatasetReader:
             self._ignored["keys that come again in their shard (named by their place)"] += 1
             name = f"{name}@{member.offset}"
         if name in seen:
-            raise SourceError(self._shards.raw, f"the key {name!r} is there twice", "each key once")
+            raise SourceError(self._files.raw, f"the key {name!r} is there twice", "each key once")
         seen.add(name)
         return name
 
@@ -182,7 +167,7 @@ class WebdatasetReader:
         wanted = self._options.identity
         member = sample.part("cls" if wanted is None else wanted.lower())
         if member is not None:
-            text = read_text(file, member) or None
+            text = plain_text(read_text(file, member))
             self.numeric_identities &= text is None or (text.isascii() and text.isdigit())
             return text
         names = IDENTITY_FIELDS if wanted is None else (wanted,)
@@ -194,10 +179,6 @@ class WebdatasetReader:
         if identity is not None and name is not None and field != NAME_FIELD:
             self._names.setdefault(identity, name)
         return identity
-
-
-def _shards(raw: Path, ignored: Counter[str]) -> Containers:
-    return Containers(raw, lambda name: name.endswith(_SUFFIX), ignored)
 
 
 def _looks_right(file: IO[bytes], name: str, options: WebdatasetOptions) -> bool:

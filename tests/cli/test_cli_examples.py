@@ -106,8 +106,8 @@ def test_ingest_passes_every_option_on(asked):
     line = (
         "ingest vggface2 --from raw --store s --as mine --workers 2 --unit-size 64 --format png "
         "--detector d.onnx --form folders --faces all --index 3 --min-score 0.5 --dry-run --json "
-        "--list a.txt --list b.txt --exclude c.txt --relabel --landmarks given --order source "
-        "--option every_ms=500"
+        "--list a.txt --list b.txt --exclude c.txt --relabel --aligned --landmarks given "
+        "--order source --option every_ms=500"
     )
     result = CliRunner().invoke(app, shlex.split(line))
     assert result.exit_code == 0, result.output
@@ -115,7 +115,8 @@ def test_ingest_passes_every_option_on(asked):
     assert asked == {
         "args": ("vggface2",), "raw": "raw", "store": "s", "name": "mine", "workers": 2,
         "unit_size": 64, "fmt": "png", "detector": "d.onnx", "form": "folders", "faces": "all",
-        "index": 3, "min_score": 0.5, "dry_run": True, "landmarks": "given", "order": "source",
+        "index": 3, "min_score": 0.5, "dry_run": True, "aligned": True,
+        "landmarks": "given", "order": "source",
         "lists": [Path("a.txt"), Path("b.txt")], "exclude": [Path("c.txt")], "relabel": True,
         "options": {"every_ms": 500},
     }  # fmt: skip

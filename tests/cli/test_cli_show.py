@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from fusekit.cli import progress as progress_module
 from fusekit.cli import show
 from fusekit.cli.complete import complete_card, complete_known, complete_stored
+from fusekit.cli.ingest import show_ingest
 from fusekit.cli.main import app
 from fusekit.cli.progress import progress
 from fusekit.cli.show import show_table
@@ -190,3 +191,15 @@ def test_the_models_are_listed():
     assert len(rows["retinaface-mnet025"]["sha256"]) == 64
     assert invoke("models").startswith("name ")
     assert invoke("models", "--json") == invoke("models", "list", "--json")
+
+
+def test_a_pack_of_pairs_shows_no_figure_of_people(capsys):
+    figures = {
+        "identities": {"here": 0, "published": 0, "difference": 0},
+        "images": {"here": 600, "published": 12_000, "difference": -11_400},
+    }
+    result = {"dry_run": True, "figures": figures, "protocol": {}, "rejects": {}, "remarks": []}
+    show_ingest(result, as_json=False)
+    shown = capsys.readouterr().out
+    assert "images" in shown
+    assert "\nidentities " not in shown

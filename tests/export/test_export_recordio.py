@@ -16,7 +16,8 @@ import fusekit
 from fusekit.errors import MixtureError
 from fusekit.export.part import select_part
 from fusekit.export.recordio import check_recordio, write_recordio
-from fusekit.formats.recordio import read_index, write_pack
+from fusekit.formats.recordio import read_index
+from fusekit.formats.recordio_writer import write_pack
 from fusekit.progress import silent
 from fusekit.storage import Storage
 from fusekit.store.layout import open_store

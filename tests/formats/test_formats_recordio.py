@@ -7,19 +7,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fusekit.errors import FormatError
+from fusekit.formats.frames import read_frame, record_span, scan_frames
 from fusekit.formats.recordio import (
-    RecordWriter,
     image_keys,
     pack_record,
-    read_frame,
     read_head,
     read_index,
     read_property,
-    record_span,
-    scan_frames,
     unpack_record,
-    write_pack,
 )
+from fusekit.formats.recordio_writer import RecordWriter, write_pack
 
 MARK = bytes.fromhex("0a23d7ce")
 

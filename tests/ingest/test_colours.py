@@ -6,7 +6,7 @@ import pytest
 import simplejpeg
 from support.forms import face_photo
 
-from fusekit.formats.recordio import write_pack
+from fusekit.formats.recordio_writer import write_pack
 from fusekit.ingest.dataset import ingest_dataset
 from fusekit.store.datasets import open_dataset
 from fusekit.store.layout import open_store

@@ -21,7 +21,7 @@ from fusekit.errors import (
     UsageError,
     WorkError,
 )
-from fusekit.formats.recordio import write_pack
+from fusekit.formats.recordio_writer import write_pack
 from fusekit.ingest.dataset import ingest_dataset
 from fusekit.readers.recordio import RecordioReader
 from fusekit.store.datasets import open_dataset
@@ -295,6 +295,14 @@ def test_an_option_that_cannot_be_is_refused_before_any_work(
     with pytest.raises(error, match=message):
         ingest(pack, tmp_path / "store", **options)
     assert not list(tmp_path.rglob("*.tar"))
+
+
+def test_raw_data_that_cannot_be_listed_leaves_no_dataset_in_the_store(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/readme.txt").write_text("x")
+    with pytest.raises(SourceError, match="no identity folders were found"):
+        ingest_dataset("folders", raw=tmp_path / "raw", store=tmp_path / "s", workers=0)
+    assert open_store(tmp_path / "s").names("datasets") == []
 
 
 def test_missing_raw_data_says_where_it_was_looked_for(tmp_path, monkeypatch):

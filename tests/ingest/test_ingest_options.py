@@ -47,6 +47,17 @@ def test_given_landmarks_place_the_face_and_nothing_is_detected(tmp_path):
     assert stored == encode_crop(crop, "jpg", 95)
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_landmarks_that_nothing_gives_are_refused_and_leave_nothing(tmp_path, dry_run):
+    write_pictures(tmp_path / "raw", "anna/1.jpg", "bert/1.jpg")
+    store = tmp_path / "s"
+    with pytest.raises(UsageError, match=r"^--landmarks: no item of the form 'folders' comes"):
+        ingest_dataset(
+            "folders", raw=tmp_path / "raw", store=store, landmarks="given", dry_run=dry_run
+        )
+    assert not (store / "datasets/folders").exists()
+
+
 def test_given_landmarks_that_are_no_face_are_rejected(tmp_path):
     raw = vggface2_with_points(tmp_path / "raw", points=[5.0] * 10)
     result = ingest_dataset("vggface2", raw=raw, store=tmp_path / "s", workers=0, landmarks="given")
@@ -95,6 +106,19 @@ def test_an_option_of_the_reader_goes_over_the_card_s(tmp_path):
     assert [row["identity"] for row in people] == ["anna", "bert"]
     with pytest.raises(CardError, match="unknown key 'strip_prefixx'; did you mean 'strip_prefix'"):
         ingest_dataset("folders", raw=tmp_path / "raw", options={"strip_prefixx": "p_"})
+
+
+def test_finished_crops_in_plain_folders_pass_through_when_told(tmp_path):
+    write_pictures(tmp_path / "raw", "anna/1.jpg", "anna/2.jpg", "bert/1.jpg")
+    store = tmp_path / "s"
+    result = ingest_dataset("folders", raw=tmp_path / "raw", store=store, workers=0, aligned=True)
+    assert (result.kept, result.colours["images"]) == (3, 3)
+    for row in rows_of(store, "folders"):
+        shard = (store / "datasets/folders/shards" / row["shard"]).read_bytes()
+        stored = shard[row["offset"] : row["offset"] + row["length"]]
+        assert stored == (tmp_path / "raw" / row["source"]).read_bytes()
+    with pytest.raises(FingerprintError, match="folders: was begun with other inputs or settings"):
+        ingest_dataset("folders", raw=tmp_path / "raw", store=store, workers=0)
 
 
 def test_what_is_here_is_compared_with_what_was_published(tmp_path):

@@ -37,6 +37,13 @@ def test_five_of_the_68_points_are_hints(tmp_path):
     assert items[1].landmarks == pytest.approx(face_landmarks(0))
 
 
+def test_points_are_found_under_an_upper_case_suffix(tmp_path):
+    for path in sorted(agedb_package(tmp_path).rglob("*.pts")):
+        path.rename(path.with_suffix(".PTS"))
+    _, items = listed("agedb-30", tmp_path)
+    assert items[1].landmarks == pytest.approx(face_landmarks(0))
+
+
 def test_the_release_alone_is_joined_by_person_number_and_age(tmp_path):
     reader, items = listed("agedb-30", agedb_release(tmp_path))
     assert [(item.source, item.identity) for item in items] == [

@@ -60,6 +60,16 @@ def test_the_folder_protocols_of_some_copies_is_found(tmp_path):
     assert len(pairs(reader)) == 5
 
 
+def test_lists_with_tabs_and_suffixes_of_any_case_are_read(tmp_path):
+    cfp_release(tmp_path)
+    for path in sorted((tmp_path / BASE / "Protocol").rglob("*.txt")):
+        if path.name.startswith("Pair_list"):
+            path.write_text(path.read_text().replace(" ", "\t"))
+        path.rename(path.with_suffix(".TXT"))
+    reader, _ = listed("cfp-fp", tmp_path)
+    assert len(pairs(reader)) == 5
+
+
 def test_without_the_protocol_the_pictures_are_samples_and_it_is_said(tmp_path):
     cfp_release(tmp_path)
     reader, items = listed("cfp-fp", tmp_path / BASE / "Data")

@@ -153,6 +153,14 @@ def test_a_list_without_a_first_line_of_numbers_has_ten_folds_of_one_length(tmp_
     assert reader.remarks() == []
 
 
+def test_a_list_that_says_no_length_and_makes_no_ten_folds_is_told_so(tmp_path):
+    small_tree(tmp_path)
+    write_files(tmp_path, {"pairs.csv": "name,imagenum1,imagenum2,\nAaron_Peirsol,1,2,\n"})
+    reader, _ = listed("lfw", tmp_path)
+    (told,) = reader.remarks()
+    assert told.startswith("pairs.csv has 1 pairs, no 10 folds of one length")
+
+
 def test_a_list_of_another_length_than_it_says_is_reported_and_kept(tmp_path):
     small_tree(tmp_path)
     write_files(tmp_path, {"pairs.txt": LFW_PAIRS.replace("2\t1\n", "3\t1\n", 1)})
@@ -234,7 +242,7 @@ def test_a_folder_without_persons_names_what_was_looked_for(tmp_path):
     write_pictures(tmp_path, "a/b.jpg")
     with pytest.raises(SourceError, match=r"no person folders were found; expected person folders"):
         listed("lfw", tmp_path, "originals")
-    with pytest.raises(SourceError, match=r"originals: person folders with Name_0001\.jpg"):
+    with pytest.raises(SourceError, match=r"person folders with Name_0001\.jpg"):
         listed("lfw", tmp_path)
 
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -216,6 +217,10 @@ def test_every_item_and_every_row_is_accounted_for(sources, rows, out, relabel):
         noise.write_text("".join(f"./{row}.png\n" for row in out))
         lists = [clean], [noise] if out else []
         reader = ListedReader(Sources(sources), *lists, relabel=relabel)
+        if sources and not set(sources) & set(rows):
+            with pytest.raises(SourceError, match="no row names an item"):
+                list(reader.items())
+            return
         for _ in range(2):  # listing again gives the same
             items = {item.source: item for item in reader.items()}
             kept = {source for source, item in items.items() if item.reject is None}
@@ -228,6 +233,20 @@ def test_every_item_and_every_row_is_accounted_for(sources, rows, out, relabel):
         )
         if relabel:
             assert all(items[source].identity == str(rows.index(source)) for source in kept)
+
+
+def test_a_list_of_another_root_is_refused_with_a_row_and_an_item(tmp_path):
+    write_pictures(tmp_path / "raw", "MsCelebV1/m.01/1-FaceId-0.jpg")
+    write_files(tmp_path, {"clean.txt": "msra/m.01/1-FaceId-0.jpg 0\n"})
+    inner = open_reader(load_card("ms1m"), tmp_path / "raw", "folders")
+    reader = ListedReader(inner, [tmp_path / "clean.txt"], [], relabel=False)
+    message = (
+        f"{tmp_path}/clean.txt: no row names an item: a row is 'msra/m.01/1-FaceId-0.jpg', an item "
+        "'MsCelebV1/m.01/1-FaceId-0.jpg'; expected rows of which one is the end of the other; give "
+        "--from the folder that the list's paths start at"
+    )
+    with pytest.raises(SourceError, match=f"^{re.escape(message)}$"):
+        list(reader.items())
 
 
 def test_vggface2_s_own_list_names_its_pictures(tmp_path):

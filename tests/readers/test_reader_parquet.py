@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from contextlib import suppress
 
 import pyarrow as pa
@@ -54,6 +56,34 @@ def test_class_labels_are_read_by_their_names(tmp_path):
     assert rows(items, "identity") == ["n02", "n01", None]
     assert items[2].reject == "unlisted"
     assert not reader.numeric_identities
+
+
+def test_people_of_several_datasets_are_told_apart_by_their_labels(tmp_path):
+    table = hf_table(
+        IMAGES[:3], label=[0, 1, 1], dataset=["glint", "pins", "pins"], identity=["0", "0", "0"]
+    )
+    reader = opened(write_parquet(tmp_path / "a.parquet", table))
+    assert rows(listed(reader), "identity") == ["0", "1", "1"]
+    asked = opened(tmp_path / "a.parquet", identity="identity")
+    assert rows(listed(asked), "identity") == ["0", "0", "0"]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_reading_that_python_s_end_cuts_off_says_nothing(tmp_path, suffix):
+    table = hf_table(IMAGES, label=[0, 1, 2, 3, 4])
+    path = write_parquet(tmp_path / "a.parquet", table, 5)
+    if suffix == "arrow":
+        path = next(write_arrow(tmp_path / "saved", table).glob("*.arrow"))
+    script = (
+        "import sys; from pathlib import Path; from fusekit.formats.arrow_files import open_table\n"
+        "blocks = open_table(Path(sys.argv[1])).blocks(['label']); next(blocks)\n"
+        # As when the last reference stands in a module that Python takes down after pyarrow's.
+        "sys.modules['fusekit.formats.arrow_files'].pa = None; del blocks"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
 
 
 def test_all_that_a_row_says_is_read(tmp_path):

@@ -6,7 +6,8 @@ from support.raw import draw_jpeg, record_pack, write_files
 
 from fusekit.cards.card import Card, CardForm, load_card
 from fusekit.errors import ItemError, SourceError
-from fusekit.formats.recordio import RecordWriter, pack_record, read_index
+from fusekit.formats.recordio import pack_record, read_index
+from fusekit.formats.recordio_writer import RecordWriter
 from fusekit.readers.item import Item
 from fusekit.readers.registry import open_reader
 

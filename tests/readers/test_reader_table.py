@@ -207,7 +207,7 @@ def test_json_values_of_every_kind_are_text_or_nothing(tmp_path):
         {"file": "1.jpg", "label": 7, "landmarks": [[n, n] for n in range(5)]},
         {"file": "1.jpg", "label": None, "bbox": {"x": 1}},
         {"label": "x"},
-        {"file": ["1.jpg"], "label": "\ud800"},
+        {"file": "2.jpg", "label": "\ud800"},
     ]
     write_files(tmp_path, {"l.jsonl": "\n".join(map(json.dumps, rows))})
     reader, items = listed(tmp_path, "jsonl")
@@ -243,3 +243,27 @@ def test_whatever_a_list_says_is_items_or_an_error_of_ours(tmp_path_factory, row
         assert listed(write_files(raw, {f"l.{suffix}": text}))[1]
     except SourceError as error:
         assert "\n" not in str(error)  # noqa: PT017 - both ways are fine
+
+
+def test_magface_rows_may_have_spaces_in_their_paths(tmp_path):
+    names = ("pictures/a b.jpg", "pictures/c.jpg")
+    rows = "".join(f"{name} 0 {17 + n} 0\n" for n, name in enumerate(names))
+    write_files(write_pictures(tmp_path, *names), {"list.txt": rows})
+    _, items = listed(tmp_path)
+    assert people(items) == [("pictures/a b.jpg", "17"), ("pictures/c.jpg", "18")]
+
+
+def test_a_line_of_spaces_is_no_row(tmp_path):
+    write_files(write_pictures(tmp_path, "1.jpg"), {"l.csv": "path,label\n  \n1.jpg,a\n   \n"})
+    _, items = listed(tmp_path)
+    assert people(items) == [("1.jpg", "a")]
+
+
+def test_json_s_true_lists_and_objects_are_no_one_s_name(tmp_path):
+    rows = [{"file": "1.jpg", "label": who} for who in (True, [1], {"a": 1}, None)]
+    rows.append({"file": ["1.jpg"], "label": "a"})
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    write_files(write_pictures(tmp_path, "1.jpg"), {"l.jsonl": lines})
+    reader, items = listed(tmp_path, "jsonl")
+    assert [(item.identity, item.reject) for item in items] == [(None, "unlisted")] * 4
+    assert reader.ignored()["rows that name no file"] == 1

@@ -47,7 +47,8 @@ def test_the_list_gives_labels_and_landmarks_and_what_is_missing(tmp_path):
     assert [item.landmarks for item in items] == [face_landmarks(seed) for seed in range(4)]
     assert (missing.source, missing.identity) == ("msra/m.02x/99-FaceId-0_align.jpg", "1")
     assert (missing.reject, missing.reject_detail) == ("missing", "msra_lmk names it")
-    assert (reader.ignored(), reader.names(), reader.remarks()) == ({}, {}, [])
+    assert reader.ignored() == {"lists that were read": 1}
+    assert (reader.names(), reader.remarks()) == ({}, [])
     assert reader.numeric_identities
 
 
@@ -135,7 +136,8 @@ def test_repeated_rows_and_rows_of_no_path_are_counted(tmp_path):
     reader = opened(tmp_path)
     assert listed(reader)[0].identity == "0"
     assert reader.ignored() == {
-        "repeated rows of the lists": 1, "rows of the lists that are no paths": 1
+        "repeated rows of the lists": 1, "rows of the lists that are no paths": 1,
+        "lists that were read": 1,
     }  # fmt: skip
 
 
@@ -194,3 +196,14 @@ def test_people_with_one_number_in_both_lists_are_one(tmp_path):
     trillion_pairs_part(tmp_path, "msra", {"a": 4})
     trillion_pairs_part(tmp_path, "celebrity", {"b": 4})
     assert {item.identity for item in listed(opened(tmp_path))} == {"4"}
+
+
+def test_the_list_is_found_a_few_folders_down(tmp_path):
+    # Otherwise the same folders would be taken for unpacked ones, with other identities.
+    v1c(tmp_path / "MS1M/v1c")
+    reader = open_reader(load_card("ms1m"), tmp_path)
+    assert reader.form == "ms1m-v1c"
+    *items, missing = listed(reader)
+    assert [item.identity for item in items] == ["0", "0", "1", "1"]
+    assert [item.landmarks for item in items] == [face_landmarks(seed) for seed in range(4)]
+    assert missing.reject == "missing"

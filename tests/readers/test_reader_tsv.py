@@ -170,6 +170,7 @@ def test_the_table_and_its_names_are_found_in_the_folder_or_one_below(tmp_path, 
     assert reader.ignored() == {
         f"rows of {names.split('/')[-1]} that are no names": 1,
         "tables that hold no faces": 1,
+        "desktop files": 1,
     }
 
 
@@ -179,7 +180,7 @@ def test_a_table_whose_name_is_no_utf_8_is_counted(tmp_path):
     (tmp_path / b"\xff.tsv".decode(errors="surrogateescape")).write_bytes(row)
     reader = opened(tmp_path)
     assert len(listed(reader)) == 1
-    assert reader.ignored() == {"tables that hold no faces": 1}
+    assert reader.ignored() == {"names that are no UTF-8": 1}
 
 
 def test_unlabeled_faces_have_no_identity(tmp_path):
@@ -210,3 +211,29 @@ def test_a_table_that_is_gone_is_no_fault_of_its_lines(tmp_path):
     for each in (reader, opened(tmp_path)):  # a worker opens it anew
         with pytest.raises(SourceError, match=re.escape(f"{FACES}: is not there any more; see")):
             each.read(item)
+
+
+def test_spaces_after_the_picture_and_a_byte_order_mark_are_no_part_of_the_face(tmp_path):
+    rows = [full_row(face, draw_jpeg(n)) for n, face in enumerate(MS_CELEB)]
+    spaced = [row.rstrip(b"\n") + b"  \r\n" for row in rows]
+    reader = opened(table(tmp_path, b"\xef\xbb\xbf", *spaced))
+    items = listed(reader)
+    assert [item.identity for item in items] == ["m.0107_f"] * 3 + ["m.02x"]
+    assert [reader.read(item) for item in items] == [draw_jpeg(n) for n in range(4)]
+
+
+def test_what_lies_beside_the_tables_is_counted(tmp_path):
+    table(tmp_path, full_row(MS_CELEB[0], PICTURE))
+    beside = {
+        "faces.part01.tsv.gz": b"x",
+        "a/b/deep.tsv": b"x",
+        ".DS_Store": b"",
+        "words.tsv": "a\tb\n",
+    }
+    write_files(tmp_path, {**beside, "Top1M_MidList.Name.tsv": MID_NAMES})
+    reader = opened(tmp_path)
+    assert len(listed(reader)) == 1
+    assert reader.ignored() == {
+        "files beside the tables": 2, "desktop files": 1, "tables that hold no faces": 1
+    }  # fmt: skip
+    assert opened(tmp_path / FACES).ignored() == {}

@@ -338,6 +338,13 @@ def test_a_folder_without_videos_is_an_error(tmp_path):
         list(labeled(tmp_path).items())
 
 
+def test_videos_without_folders_are_pointed_to_the_unlabeled_card(tmp_path):
+    write_video(tmp_path / "a.mp4", draw_frames(2))
+    message = r"holds no folders of videos but 1 files; expected .*; .* unlabeled --form video"
+    with pytest.raises(SourceError, match=message):
+        list(labeled(tmp_path).items())
+
+
 def test_unknown_and_impossible_options_are_refused(tmp_path):
     write_video(tmp_path / "ann/a.mp4", draw_frames(2))
     with pytest.raises(CardError, match=r"unknown key 'every'.*did you mean 'every_ms'"):

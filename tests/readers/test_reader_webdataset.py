@@ -225,7 +225,7 @@ def test_a_shard_with_the_mark_of_items_in_its_name_is_refused(tmp_path):
 
 
 def test_a_folder_without_shards_is_an_error(tmp_path):
-    with pytest.raises(SourceError, match="holds no pictures"):
+    with pytest.raises(SourceError, match="holds no pictures; expected shards"):
         listed(opened(tmp_path))
 
 

@@ -15,8 +15,8 @@ from support.raw import casia_tree, celebrity_tree, vggface2_tree, write_files, 
 
 from fusekit.cards.card import load_card
 from fusekit.errors import ItemError, SourceError
-from fusekit.readers.trees import archives
 from fusekit.readers.registry import open_reader
+from fusekit.readers.trees import archives
 from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.walk import MAX_BYTES
 

@@ -7,7 +7,8 @@ from support.forms import face_landmarks
 from support.raw import write_files
 
 from fusekit.errors import SourceError
-from fusekit.readers.tables.list_rows import ListFile, ListRow, interleaved_points
+from fusekit.readers.tables.list_file import ListFile
+from fusekit.readers.tables.list_rows import ListRow, interleaved_points
 
 
 def listed(text):

@@ -12,6 +12,7 @@ from fusekit.readers.tables.listed_files import (
     inside,
     join_rows,
     path_of,
+    plain_suffix,
     repeated,
     source_of,
     unlisted,
@@ -26,7 +27,7 @@ def entries(*paths):
 def joined(rows, paths, missing="reject", *, by_line=True):
     ignored = Counter()
     index = FileIndex(entries(*paths))
-    again = repeated(row.path if by_line else source_of(row) for row in rows)
+    again = repeated(plain_suffix(row.path) if by_line else source_of(row) for row in rows)
     items = list(join_rows(rows, index, ignored, missing, again, by_line=by_line))
     return items, dict(ignored), index
 
@@ -108,3 +109,29 @@ def test_the_base_is_the_one_that_has_the_files():
 @pytest.mark.parametrize("path", ["", ".", "..", "/a", "../a", "a/../..", "a/../../b"])
 def test_a_path_that_leads_out_is_none(path):
     assert inside(path) is None
+
+
+def test_a_suffix_in_the_other_case_names_the_file_unless_one_has_that_very_name():
+    index = FileIndex(entries("a.JPG", "b.jpg", "c.png", "c.PNG", "A/d.jpg", "README"))
+    asked = ["a.jpg", "b.JPG", "c.png", "c.PNG", "a/d.jpg", "readme", "a.Jpg"]
+    assert index.count(asked) == 5
+    found = index.find(asked)
+    assert [file and file[0] for file in found] == [
+        "a.JPG", "b.jpg", "c.png", "c.PNG", None, None, "a.JPG"
+    ]  # fmt: skip
+    assert index.is_named("a.JPG")
+    assert index.unnamed == 2
+
+
+@pytest.mark.parametrize("by_line", [True, False])
+def test_rows_that_name_one_file_by_suffixes_of_two_cases_give_two_sources(by_line):
+    rows = [ListedFile("a.jpg", 1, mark="1"), ListedFile("a.JPG", 2, mark="2")]
+    items, _, _ = joined(rows, ["a.JPG"], by_line=by_line)
+    assert [item.source for item in items] == ["a.JPG#1", "a.JPG#2"]
+
+
+def test_marked_rows_that_say_the_same_in_another_case_of_the_suffix_are_one_item():
+    rows = [ListedFile("a.jpg", 1, mark="1"), ListedFile("a.JPG", 2, mark="1")]
+    items, ignored, _ = joined(rows, ["a.JPG"], by_line=False)
+    assert [item.source for item in items] == ["a.JPG#1"]
+    assert ignored == {"rows that say again what a row before them says": 1}

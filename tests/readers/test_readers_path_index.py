@@ -147,3 +147,10 @@ def test_the_index_agrees_with_a_slow_search(rows, sources):
         assert value < 0 or meet(rows[value], source)
     lost = {row for row in rows if not any(meet(row, source) for source in sources)}
     assert [row for row, _ in index.missing()] == [r for r in dict.fromkeys(rows) if r in lost]
+
+
+def test_items_of_one_identity_s_row_are_not_told_as_sharing_it():
+    index = index_of("m.0107_f", "x/1.jpg")
+    assert find(index, "a/1.jpg", "a/2.jpg", identities=["m.0107_f"] * 2) == [0, 0]
+    assert find(index, "b/x/1.jpg", "c/x/1.jpg") == [1, 1]
+    assert index.shared == 1

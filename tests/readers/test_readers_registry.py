@@ -6,6 +6,7 @@ from support.raw import pins_tree, record_pack, write_pictures
 from fusekit.cards.card import Card, CardForm, card_as_used, list_cards, load_card
 from fusekit.errors import CardError, SourceError
 from fusekit.fingerprint import canonical_json
+from fusekit.readers.options import Options
 from fusekit.readers.registry import open_reader, reader_names, reader_type
 
 
@@ -14,6 +15,7 @@ def test_every_reader_that_is_named_is_there():
         reader = reader_type(name)
         assert reader.looks_for
         assert callable(reader.fits)
+        assert issubclass(reader.options, Options)
 
 
 def test_every_reader_is_in_a_card():
@@ -30,9 +32,21 @@ def test_a_pack_comes_before_folders_and_the_form_overrules(tmp_path):
 
 
 def test_raw_data_of_no_form_says_what_was_looked_for(tmp_path):
-    message = f"{tmp_path}: holds no form of pinsface; expected recordio: a pack (*.rec); folders"
-    with pytest.raises(SourceError, match=re.escape(message)):
+    message = (
+        f"{tmp_path}: holds no form of pinsface; expected a pack (*.rec) (recordio); "
+        "identity folders (folders); give the folder that holds one with --from"
+    )
+    with pytest.raises(SourceError, match=f"^{re.escape(message)}$"):
         open_reader(load_card("pinsface"), tmp_path)
+
+
+def test_forms_that_are_known_by_the_same_thing_are_named_together(tmp_path):
+    with pytest.raises(SourceError) as refused:
+        open_reader(load_card("ms1m"), tmp_path)
+    message = str(refused.value)
+    assert "a pack (*.rec) (ms1mv1, ms1mv2, ms1mv3, recordio); " in message
+    assert "identity folders (folders, unpacked, rec2image); " in message
+    assert message.count("*.rec") == 1
 
 
 def test_raw_data_that_is_not_there_is_an_error(tmp_path):

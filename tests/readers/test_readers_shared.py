@@ -6,13 +6,9 @@ from collections import Counter
 import pytest
 
 from fusekit.cards.card import load_card
-from fusekit.formats.recordio import (
-    RecordWriter,
-    pack_record,
-    read_frame,
-    read_index,
-    unpack_record,
-)
+from fusekit.formats.frames import read_frame
+from fusekit.formats.recordio import pack_record, read_index, unpack_record
+from fusekit.formats.recordio_writer import RecordWriter
 from fusekit.readers.registry import open_reader
 
 # JPEG with a JFIF, Exif, ICC or other first segment, and a PNG under a JPEG's name.

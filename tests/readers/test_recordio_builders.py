@@ -6,7 +6,8 @@ import pytest
 from support.raw import record_pack, write_files
 
 from fusekit.cards.card import Card, CardForm, load_card
-from fusekit.formats.recordio import RecordWriter, pack_record, read_property
+from fusekit.formats.recordio import pack_record, read_property
+from fusekit.formats.recordio_writer import RecordWriter
 from fusekit.readers.registry import open_reader
 
 IDENTITIES = "records of identities"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from fusekit.formats.recordio import write_pack
+from fusekit.formats.recordio_writer import write_pack
 
 
 def draw_jpeg(seed: int, size: int = 112) -> bytes:

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fusekit.errors import FormatError, ItemError, SourceError
+from fusekit.errors import FormatError, FusekitError, ItemError, SourceError
 from fusekit.readers.containers.samples import IMAGE_SUFFIXES
-from fusekit.readers.trees.walk import FolderTree
+from fusekit.readers.trees.folder_tree import FolderTree
+from fusekit.readers.trees.walk import first_files
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -71,15 +72,23 @@ class Containers:
         own = self.raw.name
         return (e for e in self.tree.entries() if e.name == own and not e.is_folder)
 
-    def glance(self) -> Iterator[Entry]:
-        """List the containers among the first files, to see what the raw data looks like."""
-        if not self.raw.is_dir():
-            found = self._is_container(self.raw.name.lower())
-            return self.files() if found else iter(())
-        few = [entry for _, entry in zip(range(_GLANCE), self.files(), strict=False)]
+    def first_fits(self, fits: Callable[[Path], bool]) -> bool:
+        """Say whether the first container is right, where the raw data looks like containers.
+
+        Args:
+            fits: Looks at its first bytes; an error that it raises means that it is not.
+        """
+        if self.raw.is_dir():
+            few = first_files(self.tree, _GLANCE)
+        else:
+            few = [entry for entry in self.tree.peek() if entry.name == self.raw.name]
         if any(entry.name.lower().rpartition(".")[2] in IMAGE_SUFFIXES for entry in few):
-            return iter(())  # a folder of pictures, whatever else lies in it
-        return (entry for entry in few if self._is_container(entry.name.lower()))
+            return False  # a folder of pictures, whatever else lies in it
+        first = next((entry for entry in few if self._is_container(entry.name.lower())), None)
+        try:
+            return first is not None and fits(self.path(first.source))
+        except (OSError, FusekitError):
+            return False
 
     def path(self, name: str) -> Path:
         """Give the place of a container, or of an item's container by its source.
@@ -106,7 +115,9 @@ class Containers:
         return data
 
 
-def checked_items(items: Iterator[Item], kind: Kind, raw: Path, who: str) -> Iterator[Item]:
+def checked_items(
+    items: Iterator[Item], kind: Kind, raw: Path, who: str, looks_for: str
+) -> Iterator[Item]:
     """Pass items on, and see that there are some and that labeled ones name somebody.
 
     Args:
@@ -114,6 +125,7 @@ def checked_items(items: Iterator[Item], kind: Kind, raw: Path, who: str) -> Ite
         kind: The dataset's.
         raw: For errors.
         who: What would say whom an item shows, for errors.
+        looks_for: The reader's, for errors.
 
     Raises:
         SourceError: There is no item, or not one of labeled data has an identity.
@@ -124,7 +136,7 @@ def checked_items(items: Iterator[Item], kind: Kind, raw: Path, who: str) -> Ite
         known |= item.identity is not None
         yield item
     if not found:
-        raise SourceError(raw, "holds no pictures")
+        raise SourceError(raw, "holds no pictures", looks_for)
     if kind == "labeled" and not known:
         raise SourceError(
             raw, "nothing says whom the pictures show", who,

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from fusekit.formats.archive import MAX_NAME
 from fusekit.formats.tar_stream import read_heads
 from fusekit.readers.trees.walk import JUNK
 
@@ -143,6 +144,8 @@ def _key(member: Member, ignored: Counter[str]) -> tuple[str, str] | None:
     reason: str | None
     if member.kind != "file":
         reason = _NOT_READ[member.kind]
+    elif len(member.name) > MAX_NAME:
+        reason = "members whose names no file can have"
     elif (name := member_name(member)) is None:
         reason = "names that are no UTF-8"
     else:

@@ -29,6 +29,7 @@ DataType: TypeAlias = "pa.DataType"
 ColumnName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 _PATHS: Final = ("path", "file", "image", "filename", "file_name", "image_path", "img_path")
+_SEVERAL_DATASETS: Final = frozenset({"dataset", "label", "identity"})  # as fusekit exports them
 _MAX_ABOUT: Final = 1 << 26  # bytes of JSON about the columns; class names of millions of people
 
 
@@ -98,7 +99,7 @@ def find_columns(schema: Schema, options: ColumnOptions, where: object) -> Colum
             "the reader's option 'image' names the column",
         )  # fmt: skip
     others = [name for name in known if name != image]
-    identity = options.identity or first_field(others, IDENTITY_FIELDS)
+    identity = options.identity or _identity_column(others)
 
     def other(*names: str) -> str | None:
         found = first_field(others, names)
@@ -139,6 +140,13 @@ def _image_column(fields: Iterable[pa.Field], about: dict[str, Any]) -> str | No
         or (binary[0] if len(binary) == 1 else None)
         or first_field(paths, _PATHS)
     )
+
+
+def _identity_column(names: list[str]) -> str | None:
+    if {name.lower() for name in names} >= _SEVERAL_DATASETS:
+        # One dataset may spell a person as another spells somebody else; labels are apart.
+        return first_field(names, ("label",))
+    return first_field(names, IDENTITY_FIELDS)
 
 
 def _holds_bytes(kind: DataType) -> bool:

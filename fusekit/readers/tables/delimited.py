@@ -51,7 +51,7 @@ def read_lines(file: IO[bytes], where: object) -> Iterator[str]:
 
 
 def read_csv(file: IO[bytes], where: object, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    r"""Read a CSV row by row; empty lines are no rows.
+    r"""Read a CSV row by row; empty lines, and those of spaces only, are no rows.
 
     Args:
         file: The file, from its beginning.
@@ -84,7 +84,7 @@ def read_csv(file: IO[bytes], where: object, delimiter: str) -> Iterator[tuple[i
         except csv.Error as reason:
             at = f"{where}:{rows.line_num}"
             raise SourceError(at, f"is no row of a table ({reason})") from None
-        if row:
+        if len(row) > 1 or "".join(row).strip():
             yield rows.line_num, row
 
 

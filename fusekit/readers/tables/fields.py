@@ -18,6 +18,7 @@ IMAGE_FIELDS: Final = (
 )  # fmt: skip
 NAME_FIELD, SPLIT_FIELD, URL_FIELD = "name", "split", "url"
 _POINTS: Final = 5
+_MAX_TEXT: Final = 4_096  # characters; compressed, a megabyte of label a row costs next to nothing
 _FAR: Final = 1e9  # pixels; more is no place in a picture
 
 _SPLITS: Final = {
@@ -55,11 +56,11 @@ def identity_text(value: object) -> str | None:
 
 
 def plain_text(value: object) -> str | None:
-    """Give text that is not empty; None for anything else.
+    """Give text that is not empty and not far too long; None for anything else.
 
     JSON may spell halves of characters, which no file can hold: they are no text either.
     """
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT:
         return None
     try:
         value.encode()

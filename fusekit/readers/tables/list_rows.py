@@ -1,25 +1,13 @@
-"""Lists of pictures, one a line, in the forms that face-recognition projects write them.
-
-Which form a list has is decided once, by its first hundred rows; a row that breaks it is an error.
-"""
+"""Rows of lists of pictures, in the forms that face-recognition projects write them."""
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from fusekit.errors import SourceError
 from fusekit.readers.tables.path_index import names_a_file
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-_SAMPLE: Final = 100
-_MAX_LINE: Final = 1 << 16
 _MAX_DIGITS: Final = 18  # of a number that fits 64 bits
 _POINTS: Final = 10
 _BOX: Final = 4
@@ -80,7 +68,7 @@ class RowForm:
             row = ListRow(words[1], words[0]) if len(words) > 1 else None
             return row if row and _is_id(words[0]) and names_a_file(words[1]) else None
         if self.form == "path":
-            return ListRow(line, None) if " " not in line or _shape(line) == self else None
+            return ListRow(line, None) if " " not in line or row_shape(line) == self else None
         count, at = _AFTER[self.form]
         path, *words = line.rsplit(None, count)
         if len(words) != count:
@@ -94,120 +82,13 @@ class RowForm:
         words = line.split("\t")
         if len(words) <= max(self.path, self.label or 0) or not words[self.path]:
             return None
-        label = None if self.label is None else _whole(words[self.label])
+        label = None if self.label is None else whole_label(words[self.label])
         if label == "" or (self.numeric and not is_number(label or "")):
             return None
         rest = len(words) - 1 - max(self.path, self.label or 0)
         # InsightFace's .lst has a box before its points.
         points = tuple(words[-_POINTS:]) if rest in {_POINTS, _POINTS + _BOX} else ()
         return ListRow(words[self.path], label, points, rest == _POINTS + _BOX)
-
-
-class ListFile:
-    r"""A list of pictures or identities.
-
-    Rows are ``path``, ``path label``, ``label path``, ``path 0 label 0`` (MagFace), a path with
-    five points and perhaps a label (Trillion Pairs), or columns between tabs: the path is the
-    first one that looks like one, the label stands after it, else before it. Words are split off
-    at the ends, so that paths may hold spaces. Lines that are empty or begin with ``#`` are
-    passed over.
-
-    Args:
-        opener: Opens the file, at its start.
-        where: What to call it in errors.
-
-    Attributes:
-        form: How its rows are built.
-
-    Raises:
-        SourceError: It can't be opened, is no text, has no rows or rows of several forms.
-    """
-
-    def __init__(self, opener: Callable[[], IO[bytes]], where: object) -> None:
-        self._open = opener
-        self.where = str(where)
-        self.form = self._decide()
-
-    @classmethod
-    def at(cls, path: Path) -> ListFile:
-        """Open a list by its path.
-
-        Raises:
-            SourceError: As for the class.
-        """
-        return cls(partial(_open_file, path), path)
-
-    def rows(self) -> Iterator[tuple[int, ListRow]]:
-        """Give where each row begins in the file, in bytes, and the row.
-
-        Raises:
-            SourceError: A row is of another form than the first ones, or is far too long.
-        """
-        parse = self.form.parse
-        for number, at, line in self._lines():
-            row = parse(line)
-            if row is None:
-                raise self._disagrees(number, line)
-            yield at, row
-
-    def row_at(self, file: IO[bytes], at: int) -> ListRow:
-        """Read one row again.
-
-        Args:
-            file: The list, opened by :meth:`open`.
-            at: Where the row begins.
-
-        Raises:
-            SourceError: There is no such row any more.
-        """
-        file.seek(at)
-        row = self.form.parse(_text(file.readline(_MAX_LINE)))
-        if row is None:
-            raise SourceError(self.where, "changed while it was read")
-        return row
-
-    def open(self) -> IO[bytes]:
-        """Open the file for :meth:`row_at`."""
-        return self._open()
-
-    def _decide(self) -> RowForm:
-        sample = list(islice(self._lines(), _SAMPLE))
-        if not sample:
-            raise SourceError(self.where, "has no rows", "a picture or an identity a line")
-        tabs = "\t" in sample[0][2]
-        forms = [_columns(line) if tabs else _shape(line) for _, _, line in sample]
-        for (number, _, line), form in zip(sample, forms, strict=True):
-            if form != forms[0]:
-                raise self._disagrees(number, line, forms[0])
-        if forms[0].label is None or forms[0].form != "columns":
-            return forms[0]
-        labels = [line.split("\t")[forms[0].label] for _, _, line in sample]
-        numeric = all(is_number(_whole(label)) for label in labels)
-        return RowForm("columns", forms[0].path, forms[0].label, numeric)
-
-    def _disagrees(self, number: int, line: str, form: RowForm | None = None) -> SourceError:
-        form = form or self.form
-        expected = f"'{form.form}'"
-        if form.form == "columns":
-            label = "" if form.label is None else f", a label in column {form.label + 1}"
-            expected = f"a path in column {form.path + 1}{label}"
-        return SourceError(
-            f"{self.where}:{number}", repr(line[:80]), f"{expected}, as in the first row"
-        )
-
-    def _lines(self) -> Iterator[tuple[int, int, str]]:
-        """Give number, place and text of each row."""
-        at = 0
-        with self._open() as file:
-            for number, data in enumerate(iter(partial(file.readline, _MAX_LINE), b""), 1):
-                if len(data) == _MAX_LINE or b"\0" in data:
-                    found = "is no text" if b"\0" in data else f"is longer than {_MAX_LINE} bytes"
-                    place = f"{self.where}:{number}"
-                    raise SourceError(place, found, "a picture a line")
-                line = _text(data)
-                if line and line[0] != "#":
-                    yield number, at, line
-                at += len(data)
 
 
 def is_number(text: str) -> bool:
@@ -236,7 +117,7 @@ def interleaved_points(row: ListRow) -> Points | None:
     return points if points and all(value - value == 0 for value in points) else None
 
 
-def _shape(line: str) -> RowForm:
+def row_shape(line: str) -> RowForm:
     """Tell the form of one row whose words stand between spaces."""
     words = line.rsplit(None, _POINTS + 2)
     if len(words) == 1:
@@ -260,7 +141,7 @@ def _shape(line: str) -> RowForm:
     return RowForm(form)
 
 
-def _columns(line: str) -> RowForm:
+def row_columns(line: str) -> RowForm:
     """Tell the form of one row that has tabs."""
     words = line.split("\t")
     path = next((i for i, word in enumerate(words) if names_a_file(word)), None)
@@ -274,12 +155,7 @@ def _columns(line: str) -> RowForm:
     return RowForm("columns", path, path - 1 if path else None)
 
 
-def _text(data: bytes) -> str:
-    text = data.decode("utf-8", "replace").strip("\r\n ")
-    return text.removeprefix("\ufeff")
-
-
-def _whole(label: str) -> str:
+def whole_label(label: str) -> str:
     """Give a label as a whole number where im2rec has written it as a float; else in NFC."""
     digits, dot, zeros = label.strip().partition(".")
     if dot and zeros.strip("0") == "" and is_number(digits):
@@ -294,10 +170,3 @@ def _is_decimal(text: str) -> bool:
 def _is_id(text: str) -> bool:
     """Say whether a word is a label: a whole number or an identity of Freebase."""
     return is_number(text) or (text.startswith("m.") and not names_a_file(text))
-
-
-def _open_file(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb", buffering=1 << 18)
-    except OSError as reason:
-        raise SourceError(path, f"can't be opened ({reason.strerror})") from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fusekit.readers.tables.list_columns import Said
     from fusekit.readers.trees.tree import Tree
 
-Spaced: TypeAlias = Literal["words", "line", "label last", "label first"]
+Spaced: TypeAlias = Literal["words", "line", "path 0 label 0", "label last", "label first"]
 
 _SAMPLE: Final = 100  # rows that decide it
 _MAGFACE_WORDS: Final = 4  # path 0 label 0
@@ -131,8 +131,8 @@ def _how_spaced(rows: Sequence[Sequence[str]]) -> Spaced:
     widths = {len(row) for row in rows}
     if widths == {1}:
         return "line"
-    if widths == {_MAGFACE_WORDS} and all(row[1] == row[3] == "0" for row in rows):
-        return "words"
+    if min(widths) >= _MAGFACE_WORDS and all(row[-3] == row[-1] == "0" for row in rows):
+        return "path 0 label 0"
     if widths == {_LMK_WORDS} and all(numbers(row[2:], _LMK_WORDS - 2) for row in rows):
         return "words"
     if all(looks_like_path(row[-1]) and not looks_like_path(row[0]) for row in rows):
@@ -146,6 +146,8 @@ def _split(line: str, spaced: Spaced) -> list[str]:
             return line.split()
         case "line":
             return [line.strip()]
+        case "path 0 label 0":
+            return line.strip().rsplit(None, _MAGFACE_WORDS - 1)
         case "label first":
             return line.strip().split(None, 1)
         case "label last":

@@ -66,7 +66,8 @@ class ListedFile:
 class FileIndex:
     """The files of a tree, found by their paths: 25 bytes of memory a file, however many.
 
-    Paths are compared after Unicode NFC. They are kept as 64-bit hashes: among ten million files
+    Paths are compared after Unicode NFC; where a file of that very name is not there, upper and
+    lower case of suffixes do not matter. They are kept as 64-bit hashes: among ten million files
     two are taken for one another once in four hundred thousand datasets.
 
     Args:
@@ -76,12 +77,16 @@ class FileIndex:
     def __init__(self, files: Iterable[Entry]) -> None:
         hashes, sizes, offsets = array("Q"), array("q"), array("q")
         self._spelt: dict[str, str] = {}
+        self._with_plain_suffix: dict[str, str] = {}  # of the files whose suffix has another case
         for file in files:
             path = file.source
             if not path.isascii():
                 path = unicodedata.normalize("NFC", path)
                 if path != file.source:
                     self._spelt[path] = file.source
+            plain = plain_suffix(path)
+            if plain != path:
+                self._with_plain_suffix.setdefault(plain, path)
             hashes.append(hash_text(path))
             sizes.append(file.size)
             offsets.append(file.offset)
@@ -107,7 +112,7 @@ class FileIndex:
         """
         if not len(self._hashes):
             return [None] * len(paths)
-        places, there = self._places(paths)
+        paths, places, there = self._respelt(paths)
         self._named[places[there]] = True
         sizes, offsets = self._sizes[places].tolist(), self._offsets[places].tolist()
         return [
@@ -117,7 +122,7 @@ class FileIndex:
 
     def count(self, paths: Sequence[str]) -> int:
         """Say how many of the paths are there."""
-        return int(self._places(paths)[1].sum()) if len(self._hashes) else 0
+        return int(self._respelt(paths)[2].sum()) if len(self._hashes) else 0
 
     @property
     def unnamed(self) -> int:
@@ -129,10 +134,37 @@ class FileIndex:
         places, there = self._places([unicodedata.normalize("NFC", source)])
         return bool(there[0] and self._named[places[0]])
 
+    def _respelt(
+        self, paths: Sequence[str]
+    ) -> tuple[Sequence[str], npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """Look paths up, and those that are not there by the other case of their suffix."""
+        places, there = self._places(paths)
+        others: dict[int, str] = {}
+        for at in np.flatnonzero(~there).tolist():
+            plain = plain_suffix(paths[at])
+            other = self._with_plain_suffix.get(plain, plain)
+            if other != paths[at]:
+                others[at] = other
+        if others:
+            paths = [others.get(at, path) for at, path in enumerate(paths)]
+            places, there = self._places(paths)
+        return paths, places, there
+
     def _places(self, paths: Sequence[str]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         wanted = np.fromiter(map(hash_text, paths), np.uint64, len(paths))
         places = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
         return places, self._hashes[places] == wanted
+
+
+def plain_suffix(path: str) -> str:
+    """Give a path with its suffix in lower case.
+
+    Example:
+        >>> plain_suffix("A.B/C.JPG"), plain_suffix("A.B/C")
+        ('A.B/C.jpg', 'A.B/C')
+    """
+    stem, dot, suffix = path.rpartition(".")
+    return path if suffix.islower() or not dot or "/" in suffix else f"{stem}.{suffix.lower()}"
 
 
 def hash_text(text: str) -> int:
@@ -180,8 +212,8 @@ def join_rows(
         ignored: Gets the counts of what gives no item.
         missing: ``reject``: a row without its file is an item with the reason ``missing``;
             ``count``: it is only counted, for those who keep a part of a dataset.
-        again: What comes more than once, from :func:`repeated`: paths where ``by_line``, else
-            sources, as :func:`source_of` gives them.
+        again: What comes more than once, from :func:`repeated`: paths where ``by_line``, as
+            :func:`plain_suffix` gives them, else sources, as :func:`source_of` does.
         by_line: Rows of one file are told apart by their lines, each is an item. Otherwise by
             their marks: a row that says the same again is counted and left out.
     """
@@ -189,7 +221,7 @@ def join_rows(
     stream = iter(rows)
     while batch := list(islice(stream, _BATCH)):
         found = index.find([row.path for row in batch])
-        keys = [row.path if by_line else source_of(row) for row in batch]
+        keys = [plain_suffix(row.path) if by_line else source_of(row) for row in batch]
         for row, file, several in zip(batch, found, _among(again, keys), strict=True):
             source = file[0] if file else row.path
             if not by_line:
@@ -206,8 +238,13 @@ def join_rows(
 
 
 def source_of(row: ListedFile) -> str:
-    """Give the source of a marked row's item."""
-    return f"{row.path}#{row.mark}"
+    """Give what is the same for marked rows that say the same of one file."""
+    return same_place(row.path, row.mark)
+
+
+def same_place(path: str, mark: str) -> str:
+    """Give what is the same for a path and a mark, whatever the case of the path's suffix."""
+    return f"{plain_suffix(path)}#{mark}"
 
 
 def best_base(index: FileIndex, bases: Sequence[str], paths: Sequence[str]) -> str:

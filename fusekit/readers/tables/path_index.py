@@ -211,8 +211,10 @@ class PathIndex:
     def _note(self, found: Int64s, items: Int64s, places: Int64s, *, overrule: bool = True) -> None:
         values, before = self._values[places], found[items]
         self.disputed += int(((before >= 0) & (before != values)).sum())
-        _, counts = np.unique(places, return_counts=True)
-        self.shared += int(self._seen[places].sum()) + int((counts - 1).sum())
+        # Of an identity's row every item of the identity is meant to be one.
+        pictures = places[places >= len(self._keys.get(0, ()))]
+        _, counts = np.unique(pictures, return_counts=True)
+        self.shared += int(self._seen[pictures].sum()) + int((counts - 1).sum())
         self._seen[places] = True
         found[items] = values if overrule else np.where(before < 0, values, before)
 

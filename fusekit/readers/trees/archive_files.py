@@ -110,6 +110,8 @@ def _look(folder: Path) -> _Beside:
                     continue
                 if entry.is_dir():
                     found.folders += [] if entry.name.startswith(".") else [entry.name]
+                elif not entry.is_file():
+                    continue  # opening a pipe would wait for whoever writes to it
                 elif archive_suffix(entry.name):
                     found.archives.append(entry.name)
                 elif _PART.fullmatch(entry.name):

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fusekit.formats.archive import MAX_NAME
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -22,6 +24,7 @@ _SLASHES: Final = re.compile(rb"[/\\]")
 
 _LEADS_OUT: Final = "members that lead out of the archive"
 _NO_UTF8: Final = "names that are no UTF-8"
+_NO_NAME: Final = "members whose names no file can have"
 
 
 class ArchiveIndex:
@@ -118,6 +121,8 @@ class ArchiveIndex:
 
 def _inside(name: bytes) -> tuple[bytes, str | None]:
     """Give a member's path inside the archive, or why it has none."""
+    if len(name) > MAX_NAME:
+        return b"", _NO_NAME
     if b"\\" in name and b"/" not in name and not name.startswith(b"\\"):
         name = name.replace(b"\\", b"/")  # as zips from Windows spell it
     parts = name.split(b"/")
@@ -129,7 +134,7 @@ def _inside(name: bytes) -> tuple[bytes, str | None]:
     except UnicodeDecodeError:
         return b"", _NO_UTF8
     if not path or b"\0" in path:
-        return b"", "members whose names no file can have"
+        return b"", _NO_NAME
     return path, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from dataclasses import replace
@@ -9,9 +10,11 @@ from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from fusekit.errors import FormatError, ItemError, SourceError
+from fusekit.formats.image_header import sniff
 from fusekit.readers.trees.archive_files import open_archive, unreadable
 from fusekit.readers.trees.archive_index import ArchiveIndex
-from fusekit.readers.trees.walk import MAX_BYTES, Entry, FolderTree, files_below, is_desktop_file
+from fusekit.readers.trees.folder_tree import FolderTree
+from fusekit.readers.trees.walk import MAX_BYTES, Entry, files_below, is_desktop_file, sort_key
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -46,28 +49,25 @@ class ArchiveTree:
     def entries(self, folder: str = "") -> Iterator[Entry]:
         """List one folder, so that listing in turn gives all sources in bytewise order.
 
-        Left out and counted as in :meth:`fusekit.readers.trees.walk.FolderTree.entries`; members
-        that are no file inside the archive are counted where its root is listed.
+        Left out and counted as in :meth:`.folder_tree.FolderTree.entries`; members that are no
+        file inside the archive are counted where its root is listed.
 
         Raises:
             SourceError: The archive is damaged, encrypted or one part of several.
         """
-        index = self._index()
-        inside = self._inside(folder)
-        if not inside:
-            self.ignored.update(index.passed_over)
-        for raw_name, place in index.below(inside):
-            name = raw_name.decode()
-            source = f"{folder}/{name}" if folder else name
-            if is_desktop_file(name):
-                self.ignored["desktop files"] += 1
-            elif place is not None:
-                size, offset = place[1], self._base + place[0]
-                yield Entry(name, source, is_folder=False, size=size, offset=offset)
-            elif name.startswith("."):
-                self.ignored["hidden folders"] += 1
+        if not self._inside(folder):
+            self.ignored.update(self._index().passed_over)
+        for entry, reason in self._listed(folder):
+            if reason is None:
+                yield entry
             else:
-                yield Entry(name, source, is_folder=True, size=0)
+                self.ignored[reason] += 1
+
+    def peek(self, folder: str = "") -> Iterator[Entry]:
+        """List one folder as :meth:`entries` does, but count nothing."""
+        for entry, reason in self._listed(folder):
+            if reason is None:
+                yield entry
 
     def files(self, folder: str = "") -> Iterator[Entry]:
         """List the files that may be pictures; see :func:`.walk.files_below`."""
@@ -83,7 +83,7 @@ class ArchiveTree:
         if size > MAX_BYTES:
             raise ItemError("too_large", source, f"{size} bytes, more than {MAX_BYTES}")
         try:
-            return b"".join(self._archive.chunks(offset - self._base, size))
+            return _joined(self._archive.chunks(offset - self._base, size), source)
         except (FormatError, OSError) as reason:
             if not self.root.is_file():  # a drive that is gone is no fault of any member
                 raise SourceError(
@@ -123,6 +123,19 @@ class ArchiveTree:
     def close(self) -> None:
         """Close what is open; reading again opens it again."""
         self._archive.close()
+
+    def _listed(self, folder: str) -> Iterator[tuple[Entry, str | None]]:
+        """Give entries in bytewise order, and why they are passed over; None: they are not."""
+        for raw_name, place in self._index().below(self._inside(folder)):
+            name = raw_name.decode()
+            source = f"{folder}/{name}" if folder else name
+            reason = None
+            if is_desktop_file(name):
+                reason = "desktop files"
+            elif place is None and name.startswith("."):
+                reason = "hidden folders"
+            offset, size = (0, 0) if place is None else (self._base + place[0], place[1])
+            yield Entry(name, source, place is None, size, offset), reason
 
     def _inside(self, source: str) -> bytes:
         if source == self._prefix:
@@ -166,11 +179,14 @@ class ArchivesTree:
         archive = self._archive_of(folder)
         if archive is not None:
             return archive.entries(folder)
-        found = [
-            replace(entry, is_folder=True, size=0) if entry.source in self._archives else entry
-            for entry in self._folder.entries(folder)
-        ]
-        return iter(sorted(found, key=_sort_key))
+        return iter(sorted(map(self._as_folder, self._folder.entries(folder)), key=sort_key))
+
+    def peek(self, folder: str = "") -> Iterator[Entry]:
+        """List one folder in no order; see :meth:`.folder_tree.FolderTree.peek`."""
+        archive = self._archive_of(folder)
+        if archive is not None:
+            return archive.peek(folder)
+        return map(self._as_folder, self._folder.peek(folder))
 
     def files(self, folder: str = "") -> Iterator[Entry]:
         """List the files that may be pictures; see :func:`.walk.files_below`."""
@@ -196,6 +212,10 @@ class ArchivesTree:
             return False
         return (self._archive_of(source) or self._folder).is_file(source)
 
+    def _as_folder(self, entry: Entry) -> Entry:
+        is_archive = entry.source in self._archives
+        return replace(entry, is_folder=True, size=0) if is_archive else entry
+
     def _archive_of(self, source: str) -> ArchiveTree | None:
         first, _, rest = source.partition("/")
         return self._archives.get(first) or self._archives.get(f"{first}/{rest.partition('/')[0]}")
@@ -213,5 +233,13 @@ def _listed(path: Path, size: int, mtime_ns: int) -> ArchiveIndex:  # noqa: ARG0
         raise unreadable(path, reason) from None
 
 
-def _sort_key(entry: Entry) -> bytes:
-    return os.fsencode(f"{entry.name}/" if entry.is_folder else entry.name)
+def _joined(pieces: Iterator[bytes], source: str) -> bytes:
+    """Join a picture's bytes; what is none by its first piece is not unpacked to its end."""
+    file = io.BytesIO(next(pieces, b""))
+    for piece in pieces:
+        if not file.tell() and sniff(file.getvalue()) is None:
+            found = f"starts with {file.getvalue()[:8]!r}, no image type known"
+            raise ItemError("not_an_image", source, found)
+        file.seek(0, os.SEEK_END)
+        file.write(piece)
+    return file.getvalue()  # without a copy, unlike a joined list

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.trees.archive_files import archive_suffix
+from fusekit.readers.trees.walk import folders_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +105,7 @@ def _same_people(tree: Tree, layout: Layout, levels: list[Level]) -> list[str]:
     """Give two folders that begin with the same person: a copy, and no other part."""
     seen: dict[str, str] = {}
     for level in levels:
-        people = (e.name for e in _folders(tree, level.folder) if layout.is_identity(e.name))
+        people = (e.name for e in folders_in(tree, level.folder) if layout.is_identity(e.name))
         first = next(people, "")
         if first in seen:
             return [seen[first], level.folder]
@@ -115,7 +116,7 @@ def _same_people(tree: Tree, layout: Layout, levels: list[Level]) -> list[str]:
 def _named_levels(
     tree: Tree, layout: Layout, folder: str, split: str | None, depth: int
 ) -> list[Level]:
-    folders = _folders(tree, folder)
+    folders = folders_in(tree, folder)
     if any(layout.is_identity(entry.name) for entry in folders):
         return [Level(folder, split)]
     if depth == 0 or len(folders) > (_MAX_SPREAD if layout.spread else _MAX_WRAPPERS):
@@ -130,7 +131,7 @@ def _named_levels(
 def _free_levels(
     tree: Tree, layout: Layout, folder: str, split: str | None, depth: int
 ) -> list[Level]:
-    folders = _folders(tree, folder)
+    folders = folders_in(tree, folder)
     if depth and _wraps(tree, layout, folder, folders):
         inner = layout.splits.get(_plain(folders[0].name), split)
         return _free_levels(tree, layout, folders[0].source, inner, depth - 1)
@@ -168,7 +169,7 @@ def _wraps(tree: Tree, layout: Layout, folder: str, folders: list[Entry]) -> boo
     in_archive = tree.root.is_file() or any(map(archive_suffix, folder.split("/")))
     if len(folders) != 1 or not (layout.unwrap or in_archive):
         return False
-    below = list(tree.entries(folders[0].source))
+    below = list(tree.peek(folders[0].source))
     return any(entry.is_folder for entry in below) and all(
         entry.is_folder or not _looks_like_picture(entry.name) for entry in below
     )
@@ -181,10 +182,6 @@ def _looks_like_picture(name: str) -> bool:
 def _plain(name: str) -> str:
     """Give a name as splits and wrappers are compared: an archive's is that of its folder."""
     return name.removesuffix(archive_suffix(name)).lower()
-
-
-def _folders(tree: Tree, folder: str) -> list[Entry]:
-    return [entry for entry in tree.entries(folder) if entry.is_folder]
 
 
 @lru_cache(maxsize=64)

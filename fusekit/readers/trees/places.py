@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from fusekit.readers.trees.walk import look_into
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -18,7 +20,7 @@ _MOST: Final = 512  # folders looked at on one level of the tree
 def find_folders(tree: Tree, fits: Callable[[str, list[Entry]], bool]) -> list[str]:
     """Find folders by what stands in them, the nearest to the root first.
 
-    Looking for folders is no listing: what is passed over meanwhile is not counted.
+    Looking for folders is no listing: nothing is counted, and no file has a size.
 
     Args:
         tree: The raw data.
@@ -27,13 +29,12 @@ def find_folders(tree: Tree, fits: Callable[[str, list[Entry]], bool]) -> list[s
     Returns:
         Their sources, in bytewise order within a level; empty when there are none.
     """
-    counted = tree.ignored.copy()
     found: list[str] = []
     level = [""]
     for _ in range(_DEPTH + 1):
         below: list[str] = []
         for folder in level[:_MOST]:
-            entries = list(tree.entries(folder))
+            entries = look_into(tree, folder)
             if fits(folder, entries):
                 found.append(folder)
                 continue
@@ -41,8 +42,6 @@ def find_folders(tree: Tree, fits: Callable[[str, list[Entry]], bool]) -> list[s
             if len(inner) <= _WIDE:
                 below += inner
         level = below
-    tree.ignored.clear()
-    tree.ignored.update(counted)
     return found
 
 

@@ -12,7 +12,7 @@ from fusekit.readers.trees.archive_files import (
     is_first_part,
 )
 from fusekit.readers.trees.archives import ArchivesTree, ArchiveTree
-from fusekit.readers.trees.walk import FolderTree
+from fusekit.readers.trees.folder_tree import FolderTree
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -37,6 +37,10 @@ class Tree(Protocol):
 
     def entries(self, folder: str = "") -> Iterator[Entry]:
         """List one folder, so that listing in turn gives all sources in bytewise order."""
+        ...
+
+    def peek(self, folder: str = "") -> Iterator[Entry]:
+        """List one folder in no order, sizes and counts left out: cheap where a few will do."""
         ...
 
     def files(self, folder: str = "") -> Iterator[Entry]:

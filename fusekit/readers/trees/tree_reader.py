@@ -7,26 +7,19 @@ one level deep or, for evaluation sets, two. What a class adds is what its relea
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, Generic
 
 from fusekit.readers.options import Chosen, read_options
-from fusekit.readers.tables.pairs import PairTable, list_pictures
 from fusekit.readers.trees.tree import open_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import pyarrow as pa
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.item import Item
-    from fusekit.readers.tables.pairs import Picture
     from fusekit.readers.trees.tree import Tree
-    from fusekit.readers.trees.walk import Entry
 
 
 class TreeReader(Generic[Chosen]):
@@ -56,7 +49,7 @@ class TreeReader(Generic[Chosen]):
         self._remarks: list[str] = []
         #: Hints, and rows of lists, that are not used: what they are to how many.
         self._unusable: Counter[str] = Counter()
-        self._tree = open_tree(raw, self._ignored, self.looks_for)
+        self._tree = self._open_tree(raw, self._ignored)
         self.front_to_back = self._tree.front_to_back
 
     def read(self, item: Item) -> bytes:
@@ -82,48 +75,9 @@ class TreeReader(Generic[Chosen]):
         self._remarks.clear()
         self._unusable.clear()
 
+    def _open_tree(self, raw: Path, ignored: Counter[str]) -> Tree:
+        return open_tree(raw, ignored, self.looks_for)
+
     def _quiet_tree(self) -> Tree:
         """Give the same tree, with what it passes over counted nowhere."""
-        return open_tree(self._tree.root, Counter())
-
-
-class PairTreeReader(TreeReader[Chosen]):
-    """Reader of an evaluation set whose lists name pairs of pictures.
-
-    A class gives ``_find_folder``, ``_read_protocol`` and ``_place``; pictures that only the lists
-    name come last, as ``missing``. An :class:`fusekit.readers.item.EvaluationReader`.
-    """
-
-    def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
-        super().__init__(raw, kind, form)
-        self._table = PairTable()
-
-    def items(self) -> Iterator[Item]:
-        """List the pictures; see :class:`fusekit.readers.item.Reader`."""
-        folder = self._find_folder()
-        self._forget()
-        self._table = PairTable()
-        self._read_protocol(folder)
-        self._ignored.clear()  # looking for lists is no listing
-        place = partial(self._place, folder)
-        yield from list_pictures(self._tree, self._table, place, folder)
-
-    def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
-        """Give the pairs; see :class:`fusekit.readers.item.EvaluationReader`."""
-        return {"pairs": self._table.batches()} if self._table else {}
-
-    @abstractmethod
-    def _find_folder(self) -> str:
-        """Find the folder of the pictures.
-
-        Raises:
-            SourceError: There is none, or more than one.
-        """
-
-    @abstractmethod
-    def _read_protocol(self, folder: str) -> None:
-        """Read the lists into the table of pairs; what is not as released becomes a remark."""
-
-    @abstractmethod
-    def _place(self, folder: str, file: Entry) -> Picture | None:
-        """Give what a file's path says; None, after counting it, when it is no picture."""
+        return self._open_tree(self._tree.root, Counter())
