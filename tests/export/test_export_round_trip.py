@@ -24,7 +24,7 @@ forms: [{{reader: {reader}, aligned: true, options: {options}}}]
 IDENTITIES = {
     "folders": ("{}", lambda row: f"{row['label']:07d}"),
     "webdataset": ("{}", lambda row: str(row["label"])),
-    "parquet": ("{}", lambda row: row["identity"]),
+    "parquet": ("{}", lambda row: f"{row['dataset']}/{row['identity']}"),
     "lmdb": ("{}", lambda row: str(row["label"])),
 }
 
