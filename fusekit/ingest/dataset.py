@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import secrets
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fusekit.cards.card import card_as_used, load_card, with_finished_crops, with_options
+from fusekit.cards.card import card_as_used, load_card
 from fusekit.engines.local import default_workers, run_units
-from fusekit.errors import SourceError, StorageError, StoreError, UsageError
+from fusekit.errors import SourceError, StorageError, StoreError
 from fusekit.faces.detect import DetectionSettings
 from fusekit.ingest.colours import check_colours
 from fusekit.ingest.plan import Listing, Plan, fix_plan, list_items
+from fusekit.ingest.raw import check_apart, open_raw, protocol_tables, raw_root
+from fusekit.ingest.result import (
+    NOT_THERE,
+    IngestResult,
+    collect_remarks,
+    compare_figures,
+    result_of,
+)
 from fusekit.ingest.settings import (
     DEFAULT_DETECTOR,
     DEFAULT_UNIT_SIZE,
@@ -26,83 +33,30 @@ from fusekit.ingest.settings import (
     IngestSettings,
     Landmarks,
     Order,
+    check_landmarks,
+    choose_settings,
 )
 from fusekit.ingest.unit import Job
 from fusekit.models.registry import ResolvedModel, resolve_model
 from fusekit.progress import Progress, Report, silent
-from fusekit.readers.item import EvaluationReader, RemarkingReader
 from fusekit.readers.lists import ListedReader
-from fusekit.readers.registry import open_reader
-from fusekit.storage import open_storage
 from fusekit.store import layout
 from fusekit.store.commit import UnitRecord, check_shard, read_record
 from fusekit.store.datasets import DatasetInfo, claim_index, finish_dataset, open_dataset
 from fusekit.store.protocol import keep_protocol, spool_protocol
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pyarrow as pa
     from pydantic import JsonValue
 
     from fusekit.cards.card import Card, Form
     from fusekit.readers.item import Reader
     from fusekit.storage import Storage
 
-RAW_VARIABLE: Final = "FUSEKIT_RAW"
-_NOT_THERE: Final = ("missing", "not_downloaded")  # items that are rows of a list and no images
 _COUNTERS: Final = ("done", "kept", "rejected", "samples")
 _LIBRARIES: Final = ("numpy", "onnxruntime", "opencv-python", "simplejpeg")
-
-
-@dataclass(frozen=True)
-class IngestResult:
-    """What an ingest gave; ``items == kept + rejected``.
-
-    Attributes:
-        dataset: Name in the store.
-        items: Raw items.
-        kept: Items that gave at least one sample.
-        rejected: Items that gave none.
-        samples: Stored crops.
-        identities: Distinct identities of the source.
-        rejects: Reason to count.
-        faces_left_out: Faces of kept items that are no samples.
-        ignored: What the reader passed over that is no item.
-        form: Form of the raw data.
-        units: Work units; ``resumed`` of them stood already.
-        resumed: Units that an earlier run had done.
-        seconds: Of this run.
-        figures: ``identities`` and ``images``: how many are ``here``, were ``published`` for this
-            form (None: not published), and their ``difference``. Never an error.
-        protocol: An evaluation set's tables, each with its number of rows.
-        colours: Of aligned crops, how red and blue lie in them; None: not looked at.
-        remarks: What a user should know of the raw data, one sentence each.
-        dry_run: True when nothing was written and only the listing is known.
-    """
-
-    dataset: str
-    items: int
-    kept: int
-    rejected: int
-    samples: int
-    identities: int
-    rejects: dict[str, int]
-    seconds: float
-    form: str
-    faces_left_out: int = 0
-    ignored: dict[str, int] = field(default_factory=dict)
-    units: int = 0
-    resumed: int = 0
-    figures: dict[str, dict[str, int | None]] = field(default_factory=dict)
-    protocol: dict[str, int] = field(default_factory=dict)
-    colours: dict[str, Any] | None = None
-    remarks: list[str] = field(default_factory=list)
-    dry_run: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Give it as the object that ``fusekit ingest --json`` prints."""
-        return asdict(self) | {"seconds": round(self.seconds, 3)}
 
 
 def ingest_dataset(
@@ -178,15 +132,17 @@ def ingest_dataset(
     started = time.monotonic()
     card = load_card(dataset)
     name = layout.check_name(name or card.name, "dataset")
-    root = _raw_root(raw, card.name)
-    card, reader = _open_reader(card, root, form, options or {}, aligned=aligned)
-    settings = _settings(reader, unit_size, fmt, detector, faces, min_score, landmarks, order, seed)
+    root = raw_root(raw, card.name)
+    card, reader = open_raw(card, root, form, options or {}, aligned=aligned)
+    settings = choose_settings(
+        reader, unit_size, fmt, detector, faces, min_score, landmarks, order, seed
+    )
     if lists or exclude or relabel:
         reader = ListedReader(
             reader, [Path(each) for each in lists], [Path(each) for each in exclude],
             relabel=relabel,
         )  # fmt: skip
-    _check_apart(store, root)
+    check_apart(store, root)
     if dry_run:
         return _rehearse(name, root, reader, settings, started, report)
     model = None
@@ -198,8 +154,8 @@ def ingest_dataset(
             storage.sweep(layout.dataset(name) + folder)
         listing = _list(storage, name, root, reader, report)
         try:
-            _check_landmarks(settings, reader, given=listing.landmarks)
-            with spool_protocol(storage, name, _tables(reader)) as protocol:
+            check_landmarks(settings, reader, given=listing.landmarks)
+            with spool_protocol(storage, name, protocol_tables(reader)) as protocol:
                 index = claim_index(storage, name, card.index if index is None else index)
                 job = _job(storage, root, card, reader, name, index, settings, model)
                 inputs = _inputs(job, reader.form_spec) | {"protocol": protocol.digests}
@@ -208,99 +164,7 @@ def ingest_dataset(
         finally:
             listing.spool.unlink()
         info, resumed = _run(storage, job, plan, reader, workers, report)
-    return _result(info, reader, resumed, time.monotonic() - started)
-
-
-def _raw_root(raw: str | os.PathLike[str] | None, card: str) -> Path:
-    if raw is not None and not os.fspath(raw):  # an unset variable, not the current folder
-        raise UsageError("--from", "is empty", "the place of the raw data")
-    given = Path(raw) if raw is not None else Path(os.environ.get(RAW_VARIABLE, "raw")) / card
-    root = given.expanduser()
-    if not root.exists():
-        fix = None if raw is not None else f"give it with --from, or lay it at {given}"
-        raise SourceError(given, "there is no raw data here", None, fix)
-    return root
-
-
-def _check_apart(store: str | os.PathLike[str] | None, root: Path) -> None:
-    """Refuse a store inside the raw folder: its own files would be read as pictures."""
-    where = layout.store_place(store)
-    if open_storage(where).root.resolve().is_relative_to(root.resolve()):
-        raise StoreError(
-            where, f"lies inside the raw data {root}", "a place outside of it",
-            "give another with --store",
-        )  # fmt: skip
-
-
-def _open_reader(
-    card: Card, root: Path, form: str | None, options: Mapping[str, JsonValue], *, aligned: bool
-) -> tuple[Card, Reader]:
-    """Open the raw data; what is said over the card goes into the card as used."""
-    if not (options or aligned):
-        return card, open_reader(card, root, form)
-    if form is None:
-        form = open_reader(card, root).form if len(card.forms) > 1 else card.resolved()[0].name
-    card = with_options(card, form, options)
-    card = with_finished_crops(card, form) if aligned else card
-    return card, open_reader(card, root, form)
-
-
-def _tables(reader: Reader) -> Mapping[str, Iterator[pa.RecordBatch]]:
-    return reader.tables() if isinstance(reader, EvaluationReader) else {}
-
-
-def _settings(
-    reader: Reader,
-    unit_size: int,
-    fmt: Format | None,
-    detector: str | None,
-    faces: FaceRule | None,
-    min_score: float | None,
-    landmarks: Landmarks,
-    order: Order | None,
-    seed: int,
-) -> IngestSettings:
-    form = reader.form_spec
-    order = order or ("source" if reader.front_to_back else "random")
-    if form.aligned:
-        asked = {
-            "--format": fmt, "--detector": detector, "--faces": faces, "--min-score": min_score,
-            "--landmarks": None if landmarks == "detect" else landmarks,
-        }  # fmt: skip
-        for option, value in asked.items():
-            if value is not None:
-                raise UsageError(
-                    option, f"the form {form.name!r} holds aligned crops", None,
-                    "they pass through as they are; leave the option out",
-                )  # fmt: skip
-        return IngestSettings(unit_size=unit_size, seed=seed, format=None, order=order)
-    if landmarks == "given":
-        for option, value in {
-            "--detector": detector, "--faces": faces, "--min-score": min_score,
-        }.items():  # fmt: skip
-            if value is not None:
-                raise UsageError(
-                    option, "nothing is detected with --landmarks given", None, "leave one out"
-                )
-    defaults = IngestSettings()
-    return IngestSettings(
-        unit_size=unit_size,
-        seed=seed,
-        format=fmt or "jpg",
-        faces=faces or form.faces,
-        min_score=defaults.min_score if min_score is None else min_score,
-        landmarks=landmarks,
-        order=order,
-    )
-
-
-def _check_landmarks(settings: IngestSettings, reader: Reader, *, given: bool) -> None:
-    """Refuse landmarks that are not there, before every item is rejected for it."""
-    if settings.landmarks == "given" and not given:
-        raise UsageError(
-            "--landmarks", f"no item of the form {reader.form!r} comes with any here", None,
-            "leave the option out: faces are then detected",
-        )  # fmt: skip
+    return result_of(info, reader, resumed, time.monotonic() - started)
 
 
 def _rehearse(
@@ -315,20 +179,20 @@ def _rehearse(
     for count, item in enumerate(reader.items(), 1):
         if item.reject is None:
             people.add(item.identity)
-        away += item.reject in _NOT_THERE
+        away += item.reject in NOT_THERE
         placed = placed or item.landmarks is not None
         if count % 10_000 == 0:
             report(Progress("list", count, None, "items"))
     if count == 0:
         raise SourceError(root, "no pictures were found", f"the form {reader.form!r}")
-    _check_landmarks(settings, reader, given=placed)
+    check_landmarks(settings, reader, given=placed)
     return IngestResult(
         dataset=name, items=count, kept=0, rejected=0, samples=0,
         identities=len(people - {None}), rejects={}, seconds=time.monotonic() - started,
         form=reader.form, ignored=dict(reader.ignored()),
         units=-(-count // settings.unit_size), dry_run=True,
-        figures=_figures(reader.form_spec, len(people - {None}), count - away),
-        remarks=_remarks(reader, None),
+        figures=compare_figures(reader.form_spec, len(people - {None}), count - away),
+        remarks=collect_remarks(reader, None),
     )  # fmt: skip
 
 
@@ -447,38 +311,3 @@ class _Tally:
     def __call__(self, counts: dict[str, int]) -> None:
         now = {name: self.before[name] + counts.get(name, 0) for name in _COUNTERS}
         self.report(Progress("ingest", now.pop("done"), self.items, "items", now))
-
-
-def _figures(form: Form, identities: int, images: int) -> dict[str, dict[str, int | None]]:
-    return {
-        name: {
-            "here": here,
-            "published": published,
-            "difference": None if published is None else here - published,
-        }
-        for name, here, published in (
-            ("identities", identities, form.identities), ("images", images, form.images),
-        )
-    }  # fmt: skip
-
-
-def _remarks(reader: Reader, colours: dict[str, Any] | None) -> list[str]:
-    remarks = list(reader.remarks()) if isinstance(reader, RemarkingReader) else []
-    if colours and colours["swapped"]:
-        remarks.append(
-            f"red and blue look swapped: {colours['bluer']:.0%} of {colours['images']} crops are "
-            "bluer than red, where faces are redder; nothing was changed"
-        )
-    return remarks
-
-
-def _result(info: DatasetInfo, reader: Reader, resumed: int, seconds: float) -> IngestResult:
-    images = info.items - sum(info.rejects.get(reason, 0) for reason in _NOT_THERE)
-    return IngestResult(
-        dataset=info.name, items=info.items, kept=info.kept, rejected=info.rejected,
-        samples=info.samples, identities=info.identities, rejects=info.rejects, seconds=seconds,
-        form=info.form, faces_left_out=info.faces_left_out, ignored=info.ignored,
-        units=info.units, resumed=resumed,
-        figures=_figures(reader.form_spec, info.identities, images), colours=info.colours,
-        protocol=info.protocol, remarks=_remarks(reader, info.colours),
-    )  # fmt: skip

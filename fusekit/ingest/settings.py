@@ -9,6 +9,7 @@ from fusekit.errors import UsageError
 
 if TYPE_CHECKING:
     from fusekit.models.registry import ResolvedModel
+    from fusekit.readers.item import Reader
 
 Landmarks: TypeAlias = Literal["detect", "given"]
 Order: TypeAlias = Literal["random", "source"]
@@ -71,3 +72,62 @@ class IngestSettings:
             None if detector is None else {"name": detector.name, "sha256": detector.sha256}
         )
         return about
+
+
+def choose_settings(
+    reader: Reader,
+    unit_size: int,
+    fmt: Format | None,
+    detector: str | None,
+    faces: FaceRule | None,
+    min_score: float | None,
+    landmarks: Landmarks,
+    order: Order | None,
+    seed: int,
+) -> IngestSettings:
+    """Settle what was asked for and what the raw data calls for.
+
+    Raises:
+        UsageError: Something was asked for that does nothing here.
+    """
+    form = reader.form_spec
+    order = order or ("source" if reader.front_to_back else "random")
+    if form.aligned:
+        asked = {
+            "--format": fmt, "--detector": detector, "--faces": faces, "--min-score": min_score,
+            "--landmarks": None if landmarks == "detect" else landmarks,
+        }  # fmt: skip
+        for option, value in asked.items():
+            if value is not None:
+                raise UsageError(
+                    option, f"the form {form.name!r} holds aligned crops", None,
+                    "they pass through as they are; leave the option out",
+                )  # fmt: skip
+        return IngestSettings(unit_size=unit_size, seed=seed, format=None, order=order)
+    if landmarks == "given":
+        for option, value in {
+            "--detector": detector, "--faces": faces, "--min-score": min_score,
+        }.items():  # fmt: skip
+            if value is not None:
+                raise UsageError(
+                    option, "nothing is detected with --landmarks given", None, "leave one out"
+                )
+    defaults = IngestSettings()
+    return IngestSettings(
+        unit_size=unit_size,
+        seed=seed,
+        format=fmt or "jpg",
+        faces=faces or form.faces,
+        min_score=defaults.min_score if min_score is None else min_score,
+        landmarks=landmarks,
+        order=order,
+    )
+
+
+def check_landmarks(settings: IngestSettings, reader: Reader, *, given: bool) -> None:
+    """Refuse landmarks that are not there, before every item is rejected for it."""
+    if settings.landmarks == "given" and not given:
+        raise UsageError(
+            "--landmarks", f"no item of the form {reader.form!r} comes with any here", None,
+            "leave the option out: faces are then detected",
+        )  # fmt: skip

@@ -20,9 +20,9 @@ from fusekit.readers.tables.listed_files import (
     repeated,
     source_of,
 )
+from fusekit.readers.trees.places import check_one, find_folders, folders_around
 from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.tree_reader import TreeReader
-from fusekit.readers.trees.walk import folders_in, look_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fusekit.cards.card import Form
     from fusekit.readers.item import Item
     from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 #: The columns as published, for lists whose head has other names.
 _PUBLISHED: Final = ("name", "index", "image", "rect", "height width", "url")
@@ -40,7 +41,6 @@ _PATTERNS: Final = (
     "{image}.jpg",
 )  # fmt: skip
 _SAMPLE: Final = 1_000
-_MANY: Final = 64
 
 
 class ImdbFaceOptions(Options):
@@ -68,7 +68,7 @@ class ImdbFaceReader(TreeReader[ImdbFaceOptions]):
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - no option matters
         """Say whether the list is there."""
-        return is_tree(raw) and _find_list(open_tree(raw, Counter())) is not None
+        return is_tree(raw) and bool(_find_lists(open_tree(raw, Counter())))
 
     def items(self) -> Iterator[Item]:
         """List the faces; see :class:`fusekit.readers.item.Reader`."""
@@ -98,17 +98,15 @@ class ImdbFaceReader(TreeReader[ImdbFaceOptions]):
         return names
 
     def _source(self) -> str:
-        source = _find_list(self._quiet_tree())
-        if source is None:
+        found = _find_lists(self._tree)
+        if not found:
             raise SourceError(self._tree.root, "no list of IMDb-Face was found", self.looks_for)
-        return source
+        check_one(self._tree, found, "lists of IMDb-Face")
+        return found[0]
 
     def _pattern(self, source: str, index: FileIndex) -> str:
         """Find how the pictures are named, by the rows that have a file."""
-        folders = [entry.source for entry in folders_in(self._tree)]
-        bases = dict.fromkeys(
-            ["", posixpath.dirname(source), *(folders if len(folders) <= _MANY else [])]
-        )
+        bases = folders_around(self._tree, source)
         # Folders named as formats are would be taken for one.
         plain = [base for base in bases if not set(base) & set("{}")]
         patterns = [posixpath.join(base, pattern) for base in plain for pattern in _PATTERNS]
@@ -166,12 +164,18 @@ def _path(pattern: str, row: Mapping[str, str]) -> str:
     return inside(path) or path
 
 
-def _find_list(tree: Tree) -> str | None:
-    """Find the list in the raw folder or one below."""
-    folders = [entry.source for entry in folders_in(tree)]
-    for folder in ["", *(folders if len(folders) <= _MANY else [])]:
-        for entry in look_into(tree, folder):
-            name = entry.name.lower().replace("_", "-")
-            if not entry.is_folder and name.startswith("imdb-face") and name.endswith(".csv"):
-                return entry.source
-    return None
+def _find_lists(tree: Tree) -> list[str]:
+    """Find the list in the raw folder or a few folders down."""
+    found: list[str] = []
+
+    def look(_: str, entries: list[Entry]) -> bool:
+        found.extend(entry.source for entry in entries if _is_list(entry))
+        return False
+
+    find_folders(tree, look)
+    return found
+
+
+def _is_list(entry: Entry) -> bool:
+    name = entry.name.lower().replace("_", "-")
+    return not entry.is_folder and name.startswith("imdb-face") and name.endswith(".csv")

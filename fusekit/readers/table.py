@@ -28,9 +28,9 @@ from fusekit.readers.tables.listed_files import (
     repeated,
 )
 from fusekit.readers.trees.folder_tree import FolderTree
+from fusekit.readers.trees.places import check_one, find_folders, find_release, folders_around
 from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.tree_reader import TreeReader
-from fusekit.readers.trees.walk import folders_in, look_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,20 +42,21 @@ if TYPE_CHECKING:
     from fusekit.readers.tables.delimited import Box
     from fusekit.readers.tables.list_columns import ListColumns, Said
     from fusekit.readers.trees.tree import Tree
+    from fusekit.readers.trees.walk import Entry
 
 Column: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 _SAMPLE: Final = 100  # rows that decide how a list is read
-_MANY: Final = 64
 
 
 class TableOptions(Options):
     """Which list is read, and what its columns are called where their names do not say it.
 
     Attributes:
-        list: The list, from the raw folder; None: the only one there.
-        root: Folder that its paths start from; None: the list's own, the raw folder, or one in
-            it, whichever has the files of the first rows.
+        list: The list, from the release's folder: the raw folder, or one a few folders down;
+            None: the only list in the raw folder or, where it has none, a few folders down.
+        root: Folder that its paths start from, from the same folder as the list; None: the
+            list's own, one above or one near it, whichever has the files of the first rows.
         path: Column of the file's path.
         identity: Column of the person.
         split: Column of the part of the release.
@@ -96,7 +97,6 @@ class CsvReader(TreeReader[TableOptions]):
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
         root, self._given = _split_raw(raw)
         super().__init__(root, kind, form)
-        self._list = self._given or self._options.list
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
@@ -107,10 +107,8 @@ class CsvReader(TreeReader[TableOptions]):
             return any(given.lower().endswith(s) for group in cls.suffixes for s in group if s)
         if not is_tree(root):
             return False
-        tree = open_tree(root, Counter())
-        if options.list:
-            return tree.is_file(options.list)
-        return len(_lists([e.name for e in tree.peek() if not e.is_folder], cls.suffixes)) == 1
+        found = _find_lists(open_tree(root, Counter()), options.list, cls.suffixes)
+        return bool(found) if options.list else len(found) == 1
 
     def items(self) -> Iterator[Item]:
         """List the rows; see :class:`fusekit.readers.item.Reader`."""
@@ -156,21 +154,24 @@ class CsvReader(TreeReader[TableOptions]):
         return FolderTree(raw, ignored) if self._given else super()._open_tree(raw, ignored)
 
     def _source(self) -> str:
-        if self._list:
-            return self._list
-        entries = look_into(self._tree)
-        found = _lists([entry.name for entry in entries if not entry.is_folder], self.suffixes)
+        asked = self._options.list
+        if self._given:
+            return self._given
+        found = _find_lists(self._tree, asked, self.suffixes)
         if len(found) == 1:
             return found[0]
+        if asked and not found:
+            raise SourceError(self._tree.root / asked, "is not there", "the list of the pictures")
+        if len({posixpath.basename(source) for source in found}) == 1:
+            check_one(self._tree, found, "lists of pictures")
         what = f"holds {len(found)} lists, {', '.join(found[:3])}" if found else "holds no list"
         raise SourceError(self._tree.root, what, self.looks_for, "give its own path with --from")
 
     def _base(self, source: str, shape: ListShape, index: FileIndex) -> str:
         """Find the folder that the list's paths start from."""
         if self._options.root:
-            return self._options.root
-        folders = [entry.source for entry in folders_in(self._tree)]
-        bases = [posixpath.dirname(source), "", *(folders if len(folders) <= _MANY else [])]
+            return source.removesuffix(self._options.list or source) + self._options.root
+        bases = folders_around(self._tree, source)
         first = [path for _, path, _ in islice(self._paths(source, shape, ""), _SAMPLE)]
         return best_base(index, bases, first)
 
@@ -263,13 +264,31 @@ def _split_raw(raw: Path) -> tuple[Path, str | None]:
     return raw, None
 
 
-def _lists(names: Sequence[str], suffixes: Sequence[Sequence[str]]) -> list[str]:
-    """Give the lists among names: those of the first suffixes that any of them has."""
-    for group in suffixes:
-        found = [n for n in names if posixpath.splitext(n)[1].lower() in group]
-        if found:
-            return found
+def _find_lists(tree: Tree, asked: str | None, suffixes: Sequence[Sequence[str]]) -> list[str]:
+    """Find the lists in the raw folder or, where it has none, a few folders down."""
+    if asked:
+        return find_release(tree, asked)
+    found: list[str] = []
+
+    def look(_: str, entries: list[Entry]) -> bool:
+        lists = [entry.source for entry in entries if _is_list(entry, suffixes)]
+        found.extend(lists)
+        return bool(lists)
+
+    find_folders(tree, look)
+    for group in suffixes:  # the first suffixes that any of them has
+        alike = [source for source in found if _suffix(source) in group]
+        if alike:
+            return alike
     return []
+
+
+def _is_list(entry: Entry, suffixes: Sequence[Sequence[str]]) -> bool:
+    return not entry.is_folder and any(_suffix(entry.name) in group for group in suffixes)
+
+
+def _suffix(path: str) -> str:
+    return posixpath.splitext(path)[1].lower()
 
 
 def _folder(path: str) -> str | None:

@@ -12,6 +12,7 @@ from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
 from fusekit.readers.tables.names import freebase_names
 from fusekit.readers.trees.folder_tree import FolderTree
+from fusekit.readers.trees.places import check_one, find_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.formats.msceleb import Columns, FaceRow
+    from fusekit.readers.trees.walk import Entry
 
-_MAX_FOLDERS: Final = 64  # with more, it is a dataset's folders and not a place of tables
 _BUFFER: Final = 1 << 20
 
 
@@ -67,6 +68,7 @@ class TsvReader:
         """List the faces; see :class:`fusekit.readers.item.Reader`."""
         self._ignored.clear()
         self._people.clear()
+        self._check_copies()
         _check_one(self._root, self._tables)
         others = [name for name in self._others if name.split("/")[-1] not in self._options.names]
         if others:
@@ -118,6 +120,14 @@ class TsvReader:
         """Say what was passed over; see :class:`fusekit.readers.item.Reader`."""
         return dict(self._ignored)
 
+    def _check_copies(self) -> None:
+        """Refuse a table that lies there twice; parts of one name differ in length."""
+        alike: dict[tuple[str, int], list[str]] = {}
+        for name, (path, _) in self._tables.items():
+            alike.setdefault((path.name, path.stat().st_size), []).append(name)
+        for copies in alike.values():
+            check_one(FolderTree(self._root, Counter()), copies, "the same table")
+
     def _count_beside(self) -> None:
         """Count what lies beside the tables, so that a part which is still packed is noticed."""
         tree = FolderTree(self._root, self._ignored)
@@ -164,9 +174,7 @@ def _find_tables(raw: Path) -> tuple[dict[str, tuple[Path, Columns]], list[str]]
     root = raw if raw.is_dir() else raw.parent
     found, others = {}, []
     try:
-        for name in sorted(path.relative_to(root).as_posix() for path in _tables_by_name(raw)):
-            if name.encode(errors="replace").decode() != name:
-                continue  # counted as what else lies in the folder
+        for name in _tables_by_name(raw):
             with (root / name).open("rb") as file:
                 columns = find_columns(file)
             if columns is None:
@@ -178,18 +186,22 @@ def _find_tables(raw: Path) -> tuple[dict[str, tuple[Path, Columns]], list[str]]
     return found, others
 
 
-def _tables_by_name(raw: Path) -> list[Path]:
+def _tables_by_name(raw: Path) -> list[str]:
+    """Find tables in the raw folder or a few folders down: their paths from it, in order."""
     if raw.is_file():
-        return [raw] if raw.suffix.lower() == ".tsv" else []
-    folders = [path for path in raw.iterdir() if path.is_dir() and not path.is_symlink()]
-    below = folders if len(folders) <= _MAX_FOLDERS else []
-    return [p for place in (raw, *below) for p in place.iterdir() if _is_table(p, raw)]
+        return [raw.name] if raw.suffix.lower() == ".tsv" else []
+    found: list[str] = []
+
+    def look(_: str, entries: list[Entry]) -> bool:
+        found.extend(e.source for e in entries if not e.is_folder and _is_table(e.name))
+        return False
+
+    find_folders(FolderTree(raw, Counter()), look)
+    return sorted(found)
 
 
-def _is_table(path: Path, raw: Path) -> bool:
-    # A name starting with "._" is what macOS leaves beside a file.
-    plain = path.suffix.lower() == ".tsv" and not path.name.startswith("._")
-    return plain and path.is_file() and path.resolve().is_relative_to(raw)
+def _is_table(name: str) -> bool:
+    return name.lower().endswith(".tsv")
 
 
 def _check_one(raw: Path, tables: Mapping[str, object]) -> None:

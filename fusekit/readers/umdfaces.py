@@ -23,9 +23,9 @@ from fusekit.readers.tables.listed_files import (
     same_place,
     unlisted,
 )
+from fusekit.readers.trees.places import check_one, find_folders
 from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.tree_reader import TreeReader
-from fusekit.readers.trees.walk import look_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +45,6 @@ _PLACES: Final = {"FILE": 1, "FACE_X": 4, "FACE_Y": 5, "FACE_WIDTH": 6, "FACE_HE
 _BOX: Final = ("FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
 _POINTS: Final = tuple(f"P{point}{axis}" for point in _FIVE for axis in "XY")
 _FRAMES: Final = "umdfaces_frames"
-_MANY: Final = 64  # a folder of more folders holds subjects, not batches
 _SAMPLE: Final = 100
 
 
@@ -82,6 +81,7 @@ class UmdfacesReader(TreeReader[UmdfacesOptions]):
         tables = _tables(self._quiet_tree(), self._options.part)
         if not tables:
             raise SourceError(self._tree.root, f"no table of {self._options.part}", self.looks_for)
+        _check_copies(self._tree, tables)
         index = FileIndex(self._tree.files())
         bases = {table: self._base(table, index) for table in tables}
         again = repeated(
@@ -106,7 +106,8 @@ class UmdfacesReader(TreeReader[UmdfacesOptions]):
         """Find the folder that a table's paths start from."""
         folder, _, name = table.rpartition("/")
         batch = re.sub(r"_ultraface.*", "", name, flags=re.IGNORECASE)
-        below = (_FRAMES,) if self._options.part == "videos" else (batch,)
+        own = _FRAMES if self._options.part == "videos" else batch
+        below = (own, posixpath.join(own, own), posixpath.join(own, own, own))
         bases = [folder, *(posixpath.join(folder, each) for each in below)]
         first = islice(self._cells(table), _SAMPLE)
         paths = [_place("", line, cells)[0] for line, cells in first]
@@ -189,19 +190,24 @@ def _columns(first: list[str]) -> tuple[dict[str, int], bool]:
 
 
 def _tables(tree: Tree, part: str) -> list[str]:
-    """Find the CSVs of a part, in the raw folder, in a batch's folder, or one below."""
-    found, folders = [], [""]
-    for depth in range(3):
-        below = []
-        for folder in folders:
-            entries = look_into(tree, folder)
-            found += [entry.source for entry in entries if _is_table(entry, part)]
-            inner = [entry.source for entry in entries if entry.is_folder]
-            below += inner if len(inner) <= _MANY else []
-        folders = below
-        if depth and found:
-            break
+    """Find the CSVs of a part: beside the batches' folders, in them, or as deep as those lie."""
+    found: list[str] = []
+
+    def look(_: str, entries: list[Entry]) -> bool:
+        found.extend(entry.source for entry in entries if _is_table(entry, part))
+        return False
+
+    find_folders(tree, look)
     return sorted(found, key=str.encode)
+
+
+def _check_copies(tree: Tree, tables: list[str]) -> None:
+    """Refuse a batch that lies there twice."""
+    by_name: dict[str, list[str]] = {}
+    for table in tables:
+        by_name.setdefault(posixpath.basename(table).lower(), []).append(table)
+    for copies in by_name.values():
+        check_one(tree, copies, "tables of the same pictures")
 
 
 def _is_table(entry: Entry, part: str) -> bool:

@@ -11,10 +11,10 @@ from fusekit.readers.item import Item
 from fusekit.readers.options import Options
 from fusekit.readers.tables.delimited import box_of, numbers, read_lines
 from fusekit.readers.tables.listed_files import Missing  # noqa: TC001 - pydantic reads it
-from fusekit.readers.trees.places import find_folders
+from fusekit.readers.trees.places import check_one, find_folders
 from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.tree_reader import TreeReader
-from fusekit.readers.trees.walk import folders_in, look_into
+from fusekit.readers.trees.walk import look_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,15 +51,17 @@ class VggfaceReader(TreeReader[VggfaceOptions]):
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:  # noqa: ARG003 - no option matters
         """Say whether a folder of lists is there."""
-        return is_tree(raw) and bool(_lists(open_tree(raw, Counter())))
+        return is_tree(raw) and bool(_list_folders(open_tree(raw, Counter())))
 
     def items(self) -> Iterator[Item]:
         """List the rows' pictures; see :class:`fusekit.readers.item.Reader`."""
         self._forget()
         tree = self._quiet_tree()  # what it passes over is counted at the end
-        lists = _lists(tree)
-        if not lists:
+        places = _list_folders(tree)
+        if not places:
             raise SourceError(self._tree.root, "no list of VGGFace was found", self.looks_for)
+        check_one(tree, places, "folders of its lists")
+        lists = _lists(look_into(tree, places[0]))
         folders = _people(tree, lists)
         if not folders:
             raise SourceError(
@@ -74,8 +76,9 @@ class VggfaceReader(TreeReader[VggfaceOptions]):
 
     def names(self) -> Mapping[str, str]:
         """Give people's names with spaces, as they are read."""
-        tree = self._quiet_tree()
-        return {person: person.replace("_", " ") for person in _lists(tree)}
+        places = _list_folders(self._tree)
+        lists = _lists(look_into(self._tree, places[0])) if places else {}
+        return {person: person.replace("_", " ") for person in lists}
 
     def _person(self, tree: Tree, person: str, source: str, folders: list[str]) -> Iterator[Item]:
         files: dict[str, Entry] = {}
@@ -138,27 +141,23 @@ class VggfaceReader(TreeReader[VggfaceOptions]):
                 self._ignored["files outside the people's folders"] += 1
 
 
-def _lists(tree: Tree) -> dict[str, str]:
-    """Find the lists in ``files/`` or in the raw folder itself: person to list."""
-    places = [""]
-    for folder in folders_in(tree):
-        if folder.name.lower() == "files":
-            places.insert(0, folder.source)
-        elif folder.name.lower().startswith("vgg_face"):
-            places.append(f"{folder.source}/files")
-    for place in places:
-        try:
-            entries = look_into(tree, place)
-        except SourceError:
-            continue
-        lists = {
-            unicodedata.normalize("NFC", entry.name[:-4]): entry.source
-            for entry in entries
-            if not entry.is_folder and entry.name.lower().endswith(".txt")
-        }
-        if lists and _is_list(tree, next(iter(lists.values()))):
-            return lists
-    return {}
+def _list_folders(tree: Tree) -> list[str]:
+    """Find the folders of lists: ``files/``, the raw folder itself, or a few folders down."""
+
+    def holds_lists(_: str, entries: list[Entry]) -> bool:
+        first = next(iter(_lists(entries).values()), None)
+        return first is not None and _is_list(tree, first)
+
+    return find_folders(tree, holds_lists)
+
+
+def _lists(entries: list[Entry]) -> dict[str, str]:
+    """Give the lists among a folder's entries: person to list."""
+    return {
+        unicodedata.normalize("NFC", entry.name[:-4]): entry.source
+        for entry in entries
+        if not entry.is_folder and entry.name.lower().endswith(".txt")
+    }
 
 
 def _is_list(tree: Tree, source: str) -> bool:

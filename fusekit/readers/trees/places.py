@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING, Final
 
-from fusekit.readers.trees.walk import look_into
+from fusekit.errors import SourceError
+from fusekit.readers.trees.walk import folders_in, look_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from fusekit.readers.trees.tree import Tree
     from fusekit.readers.trees.walk import Entry
@@ -65,6 +67,68 @@ def find_files(tree: Tree, names: Collection[str]) -> dict[str, str]:
 
     find_folders(tree, look)
     return found
+
+
+def find_release(tree: Tree, part: str) -> list[str]:
+    """Find the folders that hold something at its path in the release.
+
+    Args:
+        tree: The raw data.
+        part: Path of a file, from the release's own folder.
+
+    Returns:
+        The sources of the file, the nearest to the root first.
+    """
+    first, inner, _ = part.partition("/")
+
+    def holds(folder: str, entries: list[Entry]) -> bool:
+        here = any(entry.name == first and entry.is_folder == bool(inner) for entry in entries)
+        return here and (not inner or tree.is_file(join(folder, part)))
+
+    return [join(folder, part) for folder in find_folders(tree, holds)]
+
+
+def check_one(tree: Tree, found: Sequence[str], what: str) -> None:
+    """Refuse two copies of a release: which one is meant is not ours to say.
+
+    Args:
+        tree: The raw data.
+        found: Sources of what a release has once.
+        what: What they are, in the plural.
+
+    Raises:
+        SourceError: There are several.
+    """
+    if len(found) > 1:
+        raise SourceError(
+            tree.root, f"both {found[0]!r} and {found[1]!r} are {what}", "one of them",
+            "give the folder of one with --from",
+        )  # fmt: skip
+
+
+def folders_around(tree: Tree, source: str) -> list[str]:
+    """Give the folders that a list's paths may start from.
+
+    Args:
+        tree: The raw data.
+        source: The list.
+
+    Returns:
+        Its own folder, those above it up to the root, and those up to two folders below them: at
+        most 64, the likelier first.
+    """
+    up = posixpath.dirname(source)
+    above = [up]
+    while up:
+        up = posixpath.dirname(up)
+        above.append(up)
+    found = dict.fromkeys(above)
+    level = above
+    for _ in range(2):
+        inner = [[entry.source for entry in folders_in(tree, folder)] for folder in level]
+        level = [folder for few in inner if len(few) <= _WIDE for folder in few][:_WIDE]
+        found |= dict.fromkeys(level)
+    return list(found)[:_WIDE]
 
 
 def join(folder: str, name: str) -> str:
