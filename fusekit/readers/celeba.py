@@ -7,16 +7,17 @@ import unicodedata
 from array import array
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from fusekit.errors import SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
 from fusekit.readers.tables.delimited import box_of, numbers, read_lines
 from fusekit.readers.tables.listed_files import Missing  # noqa: TC001 - pydantic reads it
-from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.archive_files import archive_suffix
+from fusekit.readers.trees.places import check_one, find_folders
+from fusekit.readers.trees.tree import is_tree, open_release
 from fusekit.readers.trees.tree_reader import TreeReader
-from fusekit.readers.trees.walk import look_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,12 +36,15 @@ _FOLDERS: Final = {
     "wild": ("img_celeba",),
     "aligned": ("img_align_celeba", "img_align_celeba_png"),
 }
+_KNOWN: Final = frozenset(name for names in _FOLDERS.values() for name in names)
 _SPLITS: Final = {"0": "train", "1": "val", "2": "test"}
 _PICTURE: Final = re.compile(r"\d{6}\.(jpg|jpeg|png)", re.IGNORECASE | re.ASCII)
-_DEPTH: Final = 3
-_MANY: Final = 64  # a folder of more folders is no part of CelebA
+_PACKED: Final = re.compile(r"(img_(?:align_)?celeba(?:_png)?\.7z)(?:\.\d+)?", re.IGNORECASE)
 _HEAD: Final = 2  # lines that a list may have before its rows
 _BOX, _POINTS = 4, 10
+
+
+Pictures: TypeAlias = Literal["wild", "aligned"]
 
 
 class CelebaOptions(Options):
@@ -55,16 +59,17 @@ class CelebaOptions(Options):
             ``count``, for a part of CelebA.
     """
 
-    pictures: Literal["wild", "aligned"]
+    pictures: Pictures
     lists: Literal["txt", "csv"] = "txt"
     missing: Missing = "reject"
 
 
 @dataclass(frozen=True)
 class _Place:
-    """The folder of the pictures, and the lists by their stems in lower case."""
+    """The folder of the pictures, further copies of it, and the lists by their stems."""
 
     pictures: str
+    copies: tuple[str, ...]
     lists: Mapping[str, str]
 
 
@@ -82,7 +87,9 @@ class CelebaReader(TreeReader[CelebaOptions]):
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether the form's pictures are there, with lists of its kind or none."""
         options, _ = read_options(cls.options, form)
-        place = _find(open_tree(raw, Counter()), options.pictures) if is_tree(raw) else None
+        if not is_tree(raw):
+            return False
+        place = _find(_open(raw, Counter(), options.pictures), options.pictures)
         if place is None:
             return False
         as_csv = any(path.lower().endswith(".csv") for path in place.lists.values())
@@ -95,6 +102,7 @@ class CelebaReader(TreeReader[CelebaOptions]):
         if place is None:
             wanted = " or ".join(_FOLDERS[self._options.pictures])
             raise SourceError(self._tree.root, "CelebA's pictures were not found", wanted)
+        check_one(self._tree, (place.pictures, *place.copies), "folders of the same pictures")
         people = {} if self._kind == "unlabeled" else self._people(place)
         splits = self._splits(place)
         boxes, points = self._hints(place)
@@ -123,6 +131,9 @@ class CelebaReader(TreeReader[CelebaOptions]):
         if not found:
             raise SourceError(self._tree.root / place.pictures, "holds no pictures")
         yield from self._missing([stem for stem in people if stem in absent], people, splits, place)
+
+    def _open_tree(self, raw: Path, ignored: Counter[str]) -> Tree:
+        return _open(raw, ignored, self._options.pictures)
 
     def _people(self, place: _Place) -> dict[str, str]:
         path = place.lists.get("identity_celeba")
@@ -230,41 +241,66 @@ class _Numbers:
         return tuple(self._values[at * self._width : (at + 1) * self._width])
 
 
-def _find(tree: Tree, pictures: str) -> _Place | None:
-    """Find the pictures and the lists, at most three folders down."""
-    named: dict[str, str] = {}
+def _open(raw: Path, ignored: Counter[str], pictures: Pictures) -> Tree:
+    """Open the raw data; an archive of the pictures is read where they are not unpacked."""
+    return open_release(
+        raw, ignored, CelebaReader.looks_for, _FOLDERS[pictures],
+        lambda tree: _find(tree, pictures) is not None,
+    )  # fmt: skip
+
+
+def _find(tree: Tree, pictures: Pictures) -> _Place | None:
+    """Find the pictures and the lists, a few folders down.
+
+    Raises:
+        SourceError: There are only pictures in a 7z archive, which is not read.
+    """
+    named: dict[str, list[str]] = {}
     unnamed: list[str] = []
     lists: dict[str, str] = {}
-    queue = [("", 0)]
-    while queue:
-        folder, depth = queue.pop(0)
-        below = []
-        for entry in look_into(tree, folder):
+    packed: dict[str, str] = {}
+
+    def look(folder: str, entries: list[Entry]) -> bool:
+        name = _folder_name(folder)
+        numbered = any(not e.is_folder and _PICTURE.fullmatch(e.name) for e in entries)
+        # Kaggle's archive has the folder twice: the innermost is meant.
+        if name in _KNOWN and (numbered or not any(e.is_folder for e in entries)):
+            named.setdefault(name, []).append(folder)
+            return True
+        if numbered:
+            unnamed.append(folder)
+        for entry in entries:
             stem = _stem(entry.name).lower()
             if entry.is_folder:
-                below.append(entry)
-            elif _PICTURE.fullmatch(entry.name):
-                if unnamed[-1:] != [folder]:
-                    unnamed.append(folder)
-            elif stem in _LISTS and entry.name.lower().endswith((".txt", ".csv")):
+                continue
+            if stem in _LISTS and entry.name.lower().endswith((".txt", ".csv")):
                 lists.setdefault(stem, entry.source)
-        for entry in below if len(below) <= _MANY else ():
-            if any(entry.name.lower() in names for names in _FOLDERS.values()):
-                # The innermost: Kaggle's archive has the folder twice.
-                named[entry.name.lower()] = _innermost(tree, entry)
-            elif depth < _DEPTH:
-                queue.append((entry.source, depth + 1))
-    at = next((named[name] for name in _FOLDERS[pictures] if name in named), None)
-    if at is None and pictures == "wild" and not named and unnamed:
-        at = unnamed[0]
-    return None if at is None else _Place(at, lists)
+            elif match := _PACKED.fullmatch(entry.name):
+                packed.setdefault(match[1], entry.source)
+            elif _folder_name(entry.name) in _KNOWN and archive_suffix(entry.name):
+                named.setdefault(f"{entry.name} as a file", [])
+        return False
+
+    find_folders(tree, look)
+    at = next((named[name] for name in _FOLDERS[pictures] if named.get(name)), [])
+    if not at and pictures == "wild" and not named:
+        at = unnamed[:1]
+        _check_unpacked(tree, packed if lists and not at else {})
+    return _Place(at[0], tuple(at[1:]), lists) if at else None
 
 
-def _innermost(tree: Tree, entry: Entry) -> str:
-    for below in tree.peek(entry.source):
-        if below.is_folder and below.name.lower() == entry.name.lower():
-            return below.source
-    return entry.source
+def _check_unpacked(tree: Tree, packed: Mapping[str, str]) -> None:
+    for name, source in packed.items():
+        raise SourceError(
+            tree.root / source, "is a 7z archive, which is not read", "a folder of the pictures",
+            f"unpack it first: 7z x {name}{'.001' if source.endswith('.001') else ''}",
+        )  # fmt: skip
+
+
+def _folder_name(source: str) -> str:
+    """Give what a folder is called; an archive that is read as one is called as it."""
+    name = source.rpartition("/")[2]
+    return name.removesuffix(archive_suffix(name)).lower()
 
 
 def _stem(name: str) -> str:

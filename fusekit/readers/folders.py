@@ -16,7 +16,7 @@ from fusekit.readers.options import InsidePath, Options, read_options
 from fusekit.readers.tables.hints import HintTable
 from fusekit.readers.tables.names import NamesFormat, freebase_names, parse_names
 from fusekit.readers.trees.layout import Layout, find_levels
-from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree import is_tree, open_release
 from fusekit.readers.trees.tree_reader import TreeReader
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Form, Kind
     from fusekit.readers.trees.layout import Level
+    from fusekit.readers.trees.tree import Tree
 
 Pattern: TypeAlias = Annotated[
     str, StringConstraints(max_length=64, pattern=r"^[^*/\\|]*\*?(\|[^*/\\|]*\*?)*$")
@@ -87,7 +88,8 @@ class FoldersReader(TreeReader[FoldersOptions]):
     def fits(cls, raw: Path, form: Form) -> bool:
         """Say whether identity folders are found."""
         options, _ = read_options(cls.options, form)
-        return is_tree(raw) and bool(find_levels(open_tree(raw, Counter()), _layout(options)))
+        layout = _layout(options)
+        return is_tree(raw) and bool(find_levels(_open(raw, Counter(), layout), layout))
 
     def items(self) -> Iterator[Item]:
         """List the pictures; see :class:`fusekit.readers.item.Reader`."""
@@ -120,6 +122,9 @@ class FoldersReader(TreeReader[FoldersOptions]):
         if unread:
             self._ignored[f"rows of {found[0]} that are no names"] = unread
         return names
+
+    def _open_tree(self, raw: Path, ignored: Counter[str]) -> Tree:
+        return _open(raw, ignored, _layout(self._options))
 
     def _levels(self) -> list[Level]:
         levels = find_levels(self._quiet_tree(), self._layout)
@@ -196,6 +201,14 @@ class FoldersReader(TreeReader[FoldersOptions]):
             f"{folder}/{file}" if folder else file: None for file in files for folder in folders
         }
         return [path for path in paths if self._tree.is_file(path)]
+
+
+def _open(raw: Path, ignored: Counter[str], layout: Layout) -> Tree:
+    """Open the raw data; archives of its splits are read where no identities are unpacked."""
+    return open_release(
+        raw, ignored, FoldersReader.looks_for, {*layout.splits, *layout.wrappers},
+        lambda tree: bool(find_levels(tree, layout)),
+    )  # fmt: skip
 
 
 def _layout(options: FoldersOptions) -> Layout:

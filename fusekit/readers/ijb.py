@@ -16,6 +16,7 @@ from fusekit.errors import SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
 from fusekit.readers.tables.ijb_lists import Crops, read_crops, read_subjects, read_template_pairs
+from fusekit.readers.tables.listed_files import plain_suffix
 from fusekit.readers.trees.places import find_folders, join
 from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.tree_reader import TreeReader
@@ -74,6 +75,7 @@ class IjbReader(TreeReader[IjbOptions]):
     def __init__(self, raw: Path, kind: Kind, form: Form) -> None:
         super().__init__(raw, kind, form)
         self._unknown_templates = 0
+        self._spelt: dict[str, str] = {}  # crops whose file is spelt otherwise than their row
 
     @classmethod
     def fits(cls, raw: Path, form: Form) -> bool:
@@ -84,18 +86,19 @@ class IjbReader(TreeReader[IjbOptions]):
     def items(self) -> Iterator[Item]:
         """List the crops; see :class:`fusekit.readers.item.Reader`."""
         self._ignored.clear()
+        self._spelt.clear()
         self._count_beside()
         crops, subjects = self._crops, self._subject_of_rows
         names = crops.table["name"].combine_chunks()
         seen = np.zeros(len(names), np.bool_)
         files = self._tree.files(self._crop_folder)
         while batch := list(islice(files, _BATCH)):
-            rows = _find(names, pa.array(map(self._name, batch), pa.string()))
+            rows = self._rows_of(names, batch)
             seen[rows[rows >= 0]] = True
             for file, row, points in zip(batch, rows.tolist(), self._points(rows), strict=True):
                 if row < 0:
                     yield Item(
-                        file.source, 0, None, offset=file.offset, reject="unlisted",
+                        file.source, file.size, None, offset=file.offset, reject="unlisted",
                         reject_detail=f"not named by {self._list(_CROP_LIST)}",
                     )  # fmt: skip
                 else:
@@ -107,7 +110,7 @@ class IjbReader(TreeReader[IjbOptions]):
 
     def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
         """Give the lists as tables; see :class:`fusekit.readers.item.EvaluationReader`."""
-        tables = {"templates": self._crops.templates(self._crop_folder)}
+        tables = {"templates": self._crops.templates(self._crop_folder, self._spelt)}
         if pairs := self._list(_PAIR_LIST):
             tables["template_pairs"] = self._template_pairs(pairs)
         if len(self._searches):
@@ -177,8 +180,30 @@ class IjbReader(TreeReader[IjbOptions]):
         finite = np.asarray(np.isfinite(points).all(axis=1)).tolist()
         return [tuple(p) if good else None for p, good in zip(points.tolist(), finite, strict=True)]
 
-    def _name(self, file: Entry) -> str:
-        return unicodedata.normalize("NFC", file.source[len(self._crop_folder) + 1 :])
+    @cached_property
+    def _plain_names(self) -> pa.Array:
+        """Give the names of the crops with their suffixes in lower case."""
+        return pa.array(map(plain_suffix, self._crops.table["name"].to_pylist()), pa.string())
+
+    def _rows_of(self, names: pa.Array, files: list[Entry]) -> npt.NDArray[np.int64]:
+        """Find the rows of files; -1: none names it. Upper and lower case of suffixes may differ.
+
+        How a file is spelt is kept where its row spells it otherwise.
+        """
+        spelt = [file.source[len(self._crop_folder) + 1 :] for file in files]
+        names_of_files = [unicodedata.normalize("NFC", name) for name in spelt]
+        rows = _find(names, pa.array(names_of_files, pa.string()))
+        unknown = np.flatnonzero(rows < 0)
+        if unknown.size:
+            plain = pa.array([plain_suffix(names_of_files[i]) for i in unknown], pa.string())
+            for at, row in zip(unknown, _find(self._plain_names, plain), strict=True):
+                # Where the very file that is listed is there too, this one is another.
+                if row >= 0 and not self._tree.is_file(join(self._crop_folder, names[row].as_py())):
+                    rows[at] = row
+        for name, row in zip(spelt, rows.tolist(), strict=True):
+            if row >= 0 and name != (listed := names[row].as_py()):
+                self._spelt.setdefault(listed, name)
+        return rows
 
     def _missing(self, names: pa.Array, seen: npt.NDArray[np.bool_]) -> Iterator[Item]:
         away = pc.unique(names.filter(pa.array(~seen))).sort()

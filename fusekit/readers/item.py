@@ -22,7 +22,8 @@ class Item:
     Attributes:
         source: Its name, unique in the dataset: the path from the raw folder, plus ``#record``,
             ``#row`` or ``#t=ms`` inside containers.
-        size: Bytes that :meth:`Reader.read` gives for it.
+        size: Bytes that :meth:`Reader.read` gives for it. Of one that is a reject already: those
+            of its file or record where it has one that could be read, else 0.
         identity: The person as the dataset names them, NFC; None: unlabeled.
         split: The release's own part, such as ``train``; None: the release has none.
         offset: Where it starts in its container, in bytes or rows; 0 for plain files. Containers

@@ -19,7 +19,7 @@ from fusekit.readers.tables.pairs import (
 from fusekit.readers.tables.points import read_point_rows
 from fusekit.readers.tables.rows import person_stem, read_lfw_pairs, read_rows
 from fusekit.readers.trees.places import find_files, find_folders, join
-from fusekit.readers.trees.tree import is_tree, open_tree
+from fusekit.readers.trees.tree import is_tree, open_release
 from fusekit.readers.trees.walk import folders_in
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from fusekit.readers.trees.walk import Entry
 
 _NUMBERED: Final = re.compile(r"(.+)_(\d{1,9})", re.ASCII)
+#: What the release's archives are called, without their suffix.
+_ARCHIVES: Final = frozenset(
+    {"lfw", "lfw_funneled", "lfw-funneled", "lfw-deepfunneled", "lfw_112x96", "lfw_original_imgs"}
+)
 _LOOKED_AT: Final = 32  # person folders that are looked into to tell them from others
 # The two views of the release: the second is reported, the first is for development.
 _VIEW_2: Final = "view-2"
@@ -76,9 +80,12 @@ class LfwReader(PairTreeReader[LfwOptions]):
         options, _ = read_options(cls.options, form)
         if not is_tree(raw):
             return False
-        tree = open_tree(raw, Counter(), cls.looks_for)
+        tree = _open(raw, Counter(), options)
         folders = _person_folders(tree, options)
         return bool(folders) and form.aligned == _has_size(tree, folders[0], form.crop_size)
+
+    def _open_tree(self, raw: Path, ignored: Counter[str]) -> Tree:
+        return _open(raw, ignored, self._options)
 
     def _find_folder(self) -> str:
         folders = _person_folders(self._tree, self._options)
@@ -158,6 +165,14 @@ class LfwReader(PairTreeReader[LfwOptions]):
                     if stem:
                         self._points[stem] = points
                 return
+
+
+def _open(raw: Path, ignored: Counter[str], options: LfwOptions) -> Tree:
+    """Open the raw data; its archives are read where no person folders are unpacked."""
+    return open_release(
+        raw, ignored, LfwReader.looks_for, _ARCHIVES,
+        lambda tree: bool(_person_folders(tree, options)),
+    )  # fmt: skip
 
 
 def _person_folders(tree: Tree, options: LfwOptions) -> list[str]:

@@ -12,6 +12,8 @@ from fusekit.errors import SourceError
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options
 from fusekit.readers.tables.delimited import box_of, numbers
+from fusekit.readers.tables.listed_files import plain_suffix
+from fusekit.readers.trees.places import join
 from fusekit.readers.trees.tree import is_tree, open_tree
 from fusekit.readers.trees.tree_reader import TreeReader
 from fusekit.readers.trees.walk import LIST_SUFFIXES, look_into
@@ -44,8 +46,8 @@ class MegafaceReader(TreeReader[Options]):
             return False
         albums = _albums(partial(look_into, open_tree(raw, Counter())))
         for _, entries in zip(range(_LOOK), albums, strict=False):
-            names = {entry.name for entry in entries}
-            if any(f"{name}.json" in names for name in names):
+            names = {plain_suffix(entry.name) for entry in entries}
+            if any(f"{entry.name}.json" in names for entry in entries):
                 return True
         return False
 
@@ -55,11 +57,13 @@ class MegafaceReader(TreeReader[Options]):
         found = False
         for entries in _albums(self._tree.entries):
             names = {entry.name for entry in entries}
+            beside = {plain_suffix(name): name for name in names}
             for entry in entries:
                 if entry.is_folder or self._is_beside(entry, names):
                     continue
                 found = True
-                box = self._box(entry) if f"{entry.name}.json" in names else None
+                boxes = beside.get(f"{entry.name}.json")
+                box = self._box(entry, boxes) if boxes else None
                 yield Item(entry.source, entry.size, None, offset=entry.offset, bbox=box)
         if not found:
             raise SourceError(self._tree.root, "holds no pictures", self.looks_for)
@@ -78,11 +82,12 @@ class MegafaceReader(TreeReader[Options]):
             self._ignored[reason] += 1
         return reason is not None
 
-    def _box(self, entry: Entry) -> Box | None:
+    def _box(self, entry: Entry, boxes: str) -> Box | None:
         if self.front_to_back:
             self._unusable["boxes are not read out of a compressed archive: unpack it"] += 1
             return None
-        with self._tree.open(f"{entry.source}.json") as file:
+        folder = entry.source.rpartition("/")[0]
+        with self._tree.open(join(folder, boxes)) as file:
             box = _parse_box(file.read(_MAX_JSON))
         if box is None:
             self._unusable["boxes can't be read, or have no area, and are no hints"] += 1

@@ -20,6 +20,7 @@ from fusekit.formats.pair_pack import (
 )
 from fusekit.readers.item import Item
 from fusekit.readers.options import Options, read_options
+from fusekit.readers.trees.folder_tree import FolderTree
 from fusekit.readers.trees.walk import MAX_BYTES
 from fusekit.schema import PLAN_PAIRS_SCHEMA
 
@@ -61,6 +62,7 @@ class PairBinReader:
         options, self.form_spec = read_options(self.options, form)
         self.form = form.name
         self._bin = _find_pack(raw, options.file)
+        self._raw = raw
         self._ignored: Counter[str] = Counter()
 
     @classmethod
@@ -77,6 +79,8 @@ class PairBinReader:
             raise SourceError(self._bin, "holds no pairs")
         if left := self._bin.stat().st_size - pack.end:
             self._ignored["bytes after the pack's end"] = left
+        if self._raw.is_dir():
+            self._count_beside()
         for number, image in enumerate(pack.images):
             yield Item(f"{self._bin.name}#{number}", image.size, None, offset=image.text.offset)
 
@@ -106,6 +110,17 @@ class PairBinReader:
     def tables(self) -> Mapping[str, Iterator[pa.RecordBatch]]:
         """Give the pairs, in ten folds; see :class:`fusekit.readers.item.EvaluationReader`."""
         return {"pairs": self._pairs()}
+
+    def _count_beside(self) -> None:
+        """Count what lies beside the pack; a pack for training has several of other sets."""
+        tree = FolderTree(self._raw, self._ignored)
+        waiting = [""]
+        while waiting:
+            for entry in tree.entries(waiting.pop()):
+                if entry.is_folder:
+                    waiting.append(entry.source)
+                elif self._raw / entry.source != self._bin:
+                    self._ignored["files beside the pack"] += 1
 
     def _pairs(self) -> Iterator[pa.RecordBatch]:
         same, folds = self._pack.same, pair_folds(len(self._pack.same))

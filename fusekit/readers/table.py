@@ -55,8 +55,9 @@ class TableOptions(Options):
     Attributes:
         list: The list, from the release's folder: the raw folder, or one a few folders down;
             None: the only list in the raw folder or, where it has none, a few folders down.
-        root: Folder that its paths start from, from the same folder as the list; None: the
-            list's own, one above or one near it, whichever has the files of the first rows.
+        root: Folder that its paths start from: where ``list`` is given from the same folder as
+            that, else from the raw folder; None: the list's own, one above it or one near it,
+            whichever has the files of the first rows.
         path: Column of the file's path.
         identity: Column of the person.
         split: Column of the part of the release.
@@ -170,7 +171,9 @@ class CsvReader(TreeReader[TableOptions]):
     def _base(self, source: str, shape: ListShape, index: FileIndex) -> str:
         """Find the folder that the list's paths start from."""
         if self._options.root:
-            return source.removesuffix(self._options.list or source) + self._options.root
+            asked = self._options.list
+            above = source.removesuffix(asked) if asked and not self._given else ""
+            return above + self._options.root
         bases = folders_around(self._tree, source)
         first = [path for _, path, _ in islice(self._paths(source, shape, ""), _SAMPLE)]
         return best_base(index, bases, first)

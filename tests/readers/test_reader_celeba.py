@@ -1,6 +1,7 @@
 import zipfile
 
 import pytest
+from support.archives import write_zip
 from support.forms import face_box, face_landmarks
 from support.forms_tables import (
     celeba_aligned,
@@ -149,3 +150,49 @@ def test_a_real_part_of_celeba_keeps_its_own_numbers(shared):
     assert len({item.identity for item in items}) == 28
     assert not any(item.reject for item in items)
     assert items[0].identity == "7413"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["img_align_celeba.zip", "Img/img_align_celeba.zip", "a/CelebA/Img/IMG_ALIGN_CELEBA.ZIP"],
+)
+def test_a_zip_beside_folders_is_read_without_unpacking(tmp_path, name):
+    base = tmp_path / "a/CelebA" if name.startswith("a/") else tmp_path
+    write_files(base, celeba_lists() | {"Img/other/readme.txt": "x"})
+    write_zip(tmp_path / name, celeba_pictures("img_align_celeba"))
+    reader, items = listed(tmp_path)
+    assert (reader.form, len(items)) == ("aligned", 5)
+    assert items[0].source == f"{name}/img_align_celeba/000001.jpg"
+    assert (items[0].identity, items[0].split) == ("9", "train")
+
+
+def test_pictures_in_the_wild_in_a_zip_are_taken_before_aligned_ones(tmp_path):
+    write_files(tmp_path, celeba_lists() | celeba_pictures("Img/img_align_celeba"))
+    write_zip(tmp_path / "Img/img_celeba.zip", celeba_pictures("img_celeba"))
+    reader, items = listed(tmp_path)
+    assert (reader.form, items[0].source) == ("wild", "Img/img_celeba.zip/img_celeba/000001.jpg")
+
+
+def test_a_zip_of_what_is_unpacked_is_not_read_again(tmp_path):
+    celeba_aligned(tmp_path)
+    write_zip(tmp_path / "Img/img_align_celeba.zip", celeba_pictures("img_align_celeba"))
+    reader, items = listed(tmp_path)
+    assert {item.source.rpartition("/")[0] for item in items} == {"Img/img_align_celeba_png"}
+    assert reader.ignored()["files outside Img/img_align_celeba_png"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("img_align_celeba_png.7z", "7z x img_align_celeba_png.7z"),
+     ("img_celeba.7z.001", "7z x img_celeba.7z.001")],
+)  # fmt: skip
+def test_a_7z_archive_is_to_be_unpacked_first(tmp_path, name, command):
+    write_files(tmp_path, celeba_lists() | {f"Img/{name}": "7z", "Img/img_celeba.7z.002": "7z"})
+    message = rf"Img/{name}: is a 7z archive, which is not read; .*unpack it first: {command}$"
+    with pytest.raises(SourceError, match=message):
+        listed(tmp_path)
+
+
+def test_a_7z_archive_beside_pictures_is_counted(tmp_path):
+    write_files(celeba_aligned(tmp_path), {"Img/img_celeba.7z.001": "7z"})
+    assert listed(tmp_path)[0].form == "aligned"

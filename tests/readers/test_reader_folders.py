@@ -3,7 +3,9 @@ import shutil
 import unicodedata
 
 import pytest
+from support.archives import write_archive
 from support.raw import (
+    VGGFACE2_META,
     casia_tree,
     celebrity_tree,
     draw_jpeg,
@@ -457,3 +459,36 @@ def test_a_table_of_names_without_end_is_refused(tmp_path, monkeypatch):
         SourceError, match=r"webface_id_name_list.txt: more than 9 bytes; expected a"
     ):
         reader.names()
+
+
+@pytest.mark.parametrize(
+    ("card", "archives"),
+    [("vggface2", {"data/vggface2_train.tar.gz": "train/n000002/1.jpg"}),
+     ("vggface2", {"vggface2_train.tar.gz": "train/n000002/1.jpg",
+                   "vggface2_test.tar.gz": "test/n000001/1.jpg"}),
+     ("casia-webface", {"CASIA-WebFace.zip": "CASIA-WebFace/0000045/001.jpg"})],
+)  # fmt: skip
+def test_archives_beside_folders_of_lists_are_read_without_unpacking(tmp_path, card, archives):
+    lists = {"meta/identity_meta.csv": VGGFACE2_META, "bb_landmark/x/y.csv": "x"}
+    write_files(tmp_path, lists)
+    for name, picture in archives.items():
+        write_archive(tmp_path / name, {picture: draw_jpeg(1)})
+    reader = open_reader(load_card(card), tmp_path)
+    assert {item.source for item in reader.items()} == {f"{a}/{p}" for a, p in archives.items()}
+
+
+@pytest.mark.parametrize("card", ["ms1m", "casia-webface"])
+def test_numbered_folders_of_lists_are_no_identities(tmp_path, card):
+    write_files(
+        tmp_path, {f"Split/{kind}/{n:02}/same.txt": "1,2" for kind in ("FF", "FP") for n in (1, 2)}
+    )
+    with pytest.raises(SourceError, match=f"holds no form of {card}"):
+        open_reader(load_card(card), tmp_path)
+
+
+def test_of_numbered_folders_those_with_pictures_are_taken(tmp_path):
+    write_files(tmp_path, {"lists/01/same.txt": "1", "imgs/0/1.jpg": draw_jpeg(1)})
+    write_files(tmp_path, {"cfp/001/frontal/01.jpg": draw_jpeg(2)})
+    reader = open_reader(load_card("ms1m"), tmp_path)
+    assert [item.source for item in reader.items()] == ["imgs/0/1.jpg"]
+    assert reader.ignored() == {"folders that are no identity": 2}

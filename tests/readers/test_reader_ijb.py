@@ -1,4 +1,6 @@
+import re
 import time
+from io import BytesIO
 
 import pyarrow as pa
 import pytest
@@ -11,6 +13,7 @@ from support.raw import write_files
 from fusekit.cards.card import Form
 from fusekit.errors import FusekitError, SourceError
 from fusekit.readers.ijb import IjbReader
+from fusekit.readers.tables.ijb_lists import TidyLines
 from fusekit.schema import PLAN_TEMPLATES_SCHEMA, SEARCHES_SCHEMA, TEMPLATE_PAIRS_SCHEMA
 
 LISTS = "meta/ijbc_"
@@ -56,7 +59,9 @@ def test_what_is_not_there_is_missing_and_what_no_list_names_is_unlisted(package
         "loose_crop/5.jpg": (
             "missing", 0, "named by meta/ijbc_face_tid_mid.txt, but not there",
         ),
-        "loose_crop/9.jpg": ("unlisted", 0, "not named by meta/ijbc_face_tid_mid.txt"),
+        "loose_crop/9.jpg": (
+            "unlisted", len(face_photo(9)), "not named by meta/ijbc_face_tid_mid.txt",
+        ),
     }  # fmt: skip
 
 
@@ -255,3 +260,72 @@ def test_millions_of_template_pairs_stream(package):
     assert rows == count
     assert most < 64 << 20
     assert time.monotonic() - started < 10
+
+
+def test_suffixes_in_upper_case_are_those_of_the_lists(package):
+    for n in (1, 9):
+        (package / f"loose_crop/{n}.jpg").rename(package / f"loose_crop/{n}.JPG")
+    reader = opened(package)
+    items = by_source(reader)
+    assert items["loose_crop/1.JPG"].identity == "20"
+    assert items["loose_crop/9.JPG"].reject == "unlisted"
+    assert [s for s, i in items.items() if i.reject == "missing"] == ["loose_crop/5.jpg"]
+    assert [row["source"] for row in rows_of(reader, "templates")][:2] == [
+        "loose_crop/1.JPG", "loose_crop/2.jpg",
+    ]  # fmt: skip
+
+
+def test_of_two_files_that_differ_in_case_the_listed_one_counts(package):
+    write_files(package, {"loose_crop/1.JPG": face_photo(1)})
+    reader = opened(package)
+    items = by_source(reader)
+    assert (items["loose_crop/1.JPG"].reject, items["loose_crop/1.jpg"].reject) == (
+        "unlisted",
+        None,
+    )
+    assert rows_of(reader, "templates")[0]["source"] == "loose_crop/1.jpg"
+
+
+def test_crops_whose_names_are_spelt_in_pieces_are_those_of_their_templates(package):
+    listed = package / f"{LISTS}face_tid_mid.txt"
+    write_files(package, {f"{LISTS}face_tid_mid.txt": "\u00e9.jpg 1 7\n"})
+    (package / f"{LISTS}name_5pts_score.txt").unlink()
+    write_files(package, {"loose_crop/e\u0301.jpg": face_photo(1)})
+    assert listed.is_file()
+    reader = opened(package)
+    kept = [s for s, i in by_source(reader).items() if not i.reject]
+    assert [row["source"] for row in rows_of(reader, "templates")] == kept
+
+
+@pytest.mark.parametrize("end", [" ", "  ", "\t", " \r"])
+def test_spaces_at_the_ends_of_lines_are_no_cells(package, end):
+    plain = rows_of(opened(package), "templates"), rows_of(opened(package), "template_pairs")
+    for path in (package / "meta").glob("*.txt"):
+        path.write_bytes(path.read_bytes().replace(b"\n", f"{end}\n".encode()))
+    spaced = opened(package)
+    assert (rows_of(spaced, "templates"), rows_of(spaced, "template_pairs")) == plain
+
+
+def test_a_list_of_one_row_needs_no_end_of_its_line(package):
+    write_files(package, {f"{LISTS}1N_gallery_G2.csv": "TEMPLATE_ID,SUBJECT_ID\n187955,3"})
+    assert ("gallery-2", 187955, "3") in [
+        tuple(row.values()) for row in rows_of(opened(package), "searches")
+    ]
+
+
+@given(st.binary(max_size=64), st.integers(1, 9))
+def test_lines_are_tidied_alike_however_they_are_read(data, size):
+    data = bytes(b" \t\r\n1a"[byte % 6] for byte in data)
+    lines, pieces = TidyLines(BytesIO(data)), []
+    while piece := lines.read(size):
+        pieces.append(piece)
+    tidy = re.sub(rb"[ \t]+(?=\r?\n)", b"", data).rstrip(b" \t\r")
+    assert b"".join(pieces) == tidy + b"\n" * (tidy[-1:] not in (b"", b"\n"))
+
+
+def test_a_list_of_nothing_but_spaces_is_read_in_bounded_time_and_memory():
+    started = time.process_time()
+    lines = TidyLines(BytesIO(b" " * (40 << 20)))
+    while lines.read(1 << 22):
+        assert len(lines._held) <= 2 << 22
+    assert time.process_time() - started < 5

@@ -2,6 +2,7 @@ import shutil
 import unicodedata
 
 import pytest
+from support.archives import files_of, write_tar
 from support.evaluation import listed, pairs, short
 from support.forms import face_landmarks
 from support.forms_evaluation import LFW_PAIRS, lfw_crops, lfw_narrow_crops, lfw_release, lfw_tree
@@ -276,3 +277,21 @@ def test_the_whole_of_view_2_is_read_from_aligned_crops(shared):
     assert [row["same"] for row in rows] == [n // 300 % 2 == 0 for n in range(6_000)]
     here = {item.source: item.identity for item in items if not item.reject}
     assert all(row["same"] == (here[row["source_a"]] == here[row["source_b"]]) for row in rows)
+
+
+@pytest.mark.parametrize("name", ["lfw.tgz", "lfw-deepfunneled.tgz", "images/lfw.tar.gz"])
+def test_an_archive_beside_other_folders_is_read_without_unpacking(tmp_path, name):
+    files = files_of(small_tree(tmp_path / "plain"))
+    write_tar(tmp_path / "raw" / name, files)
+    write_files(tmp_path / "raw", {"pairs.txt": LFW_PAIRS, "view1/note.txt": "x", "old/a/b": "x"})
+    reader, items = listed("lfw", tmp_path / "raw")
+    kept = [item for item in items if not item.reject]
+    assert [item.source for item in kept] == [f"{name}/{source}" for source in sorted(files)]
+    assert len(pairs(reader)) > 0
+
+
+def test_an_archive_of_what_is_unpacked_is_not_read_again(tmp_path):
+    files = files_of(small_tree(tmp_path))
+    write_tar(tmp_path / "lfw.tgz", files)
+    _, items = listed("lfw", tmp_path)
+    assert {item.source.split("/")[0] for item in items} == {"lfw"}

@@ -76,3 +76,12 @@ def test_a_folder_without_distractors_says_what_was_looked_for(tmp_path):
         listed(tmp_path)
     with pytest.raises(SourceError, match=r"holds no pictures; expected FlickrFinal2"):
         listed(tmp_path, "megaface")
+
+
+def test_a_box_file_in_upper_case_is_its_picture_s(tmp_path):
+    write_pictures(tmp_path, PICTURE, "FlickrFinal2/100/12@N00/35_0.JPG")
+    box = '{"bounding_box": {"x": 1, "y": 2, "width": 3, "height": 4}}'
+    write_files(tmp_path, {f"{PICTURE}.JSON": box, f"{PICTURE[:-8]}35_0.JPG.Json": box})
+    reader, items = listed(tmp_path)
+    assert [item.bbox for item in items] == [(1, 2, 4, 6)] * 2
+    assert reader.ignored() == {"boxes of pictures (.json)": 2}

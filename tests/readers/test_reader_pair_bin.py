@@ -164,3 +164,12 @@ def test_the_shared_pack_is_what_pickle_reads(shared):
     assert [row["same"] for row in rows] == [bool(each) for each in same]
     assert len(rows) == 300
     assert [row["fold"] for row in rows] == [i // 30 + 1 for i in range(300)]
+
+
+def test_files_beside_the_pack_are_counted(tmp_path):
+    write_pair_bin(tmp_path / "packs/lfw.bin")
+    for name in ("agedb_30.bin", "packs/train.rec", "packs/.DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    reader = opened(tmp_path, "lfw.bin")
+    list(reader.items())
+    assert reader.ignored() == {"files beside the pack": 2, "desktop files": 1}

@@ -23,7 +23,8 @@ from fusekit.readers.registry import open_reader
 
 
 def facescrub_suite(root):
-    return listed_crops(root, "facescrub")
+    paths = ("Aaron_Eckhart/Aaron_Eckhart_1.png", "Adrien_Brody/Adrien_Brody_3.png")
+    return listed_crops("facescrub", *paths)(root)
 
 
 def csv_folder(root):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fusekit.readers.trees.tree import Tree
 
 _BLOCK: Final = 1 << 22  # bytes read at a time; no line is longer
+_LINE_ENDS: Final = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
 _CROPS: Final = {"name": pa.string(), "template": pa.int64(), "media": pa.string()}
 _POINTS: Final = [f"{axis}{i}" for i in range(5) for axis in "xy"]
 _LANDMARKS: Final = {
@@ -45,10 +47,17 @@ class Crops:
     landmarks: npt.NDArray[np.float64] | None
     scores: pa.ChunkedArray | None
 
-    def templates(self, folder: str) -> Iterator[pa.RecordBatch]:
-        """Give the crops as :data:`fusekit.schema.PLAN_TEMPLATES_SCHEMA`; they lie in a folder."""
+    def templates(self, folder: str, spelt: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+        """Give the crops as :data:`fusekit.schema.PLAN_TEMPLATES_SCHEMA`.
+
+        Args:
+            folder: Where they lie.
+            spelt: Names of the list to those of the files, where they differ.
+        """
         table = self.table
-        source = pc.binary_join_element_wise(folder, table["name"], "/")
+        at = pc.index_in(table["name"], pa.array(spelt.keys(), pa.string()))
+        names = pc.coalesce(pa.array(spelt.values(), pa.string()).take(at), table["name"])
+        source = pc.binary_join_element_wise(folder, names, "/")
         scores = pa.nulls(len(table), pa.float32()) if self.scores is None else self.scores
         columns = [table["template"], table["media"], source, scores]
         yield from pa.table(columns, schema=PLAN_TEMPLATES_SCHEMA).to_batches(_BATCH)
@@ -120,6 +129,49 @@ def read_template_pairs(tree: Tree, source: str) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays(columns, schema=TEMPLATE_PAIRS_SCHEMA)
 
 
+class TidyLines:
+    r"""A list's bytes without spaces at the ends of lines, and with an end of the last line.
+
+    Copies of the lists go round that were saved with such spaces, which would be further cells;
+    and a table of one row that does not end is none to Arrow.
+
+    Args:
+        file: The list.
+
+    Example:
+        >>> from io import BytesIO
+        >>> TidyLines(BytesIO(b"1.jpg 1 2 \n2.jpg 1 3")).read()
+        b'1.jpg 1 2\n2.jpg 1 3\n'
+    """
+
+    closed = False  # by whom it was opened
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._held = b""  # spaces at the end of what was read: the line may end after them
+        self._last = b"\n"
+        self._ahead: bytes | None = None  # Arrow takes the last line with its end or not at all
+        self._ended = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Read about as many bytes; none at the end."""
+        while not self._ended:
+            data = self._file.read(size) if self._ahead is None else self._ahead
+            self._ahead = self._file.read(size)
+            self._ended = not self._ahead
+            tidy = _LINE_ENDS.sub(b"", self._held + data)
+            kept = tidy.rstrip(b" \t\r")
+            if not self._ended and len(tidy) - len(kept) > _BLOCK:
+                kept = tidy  # a hostile list of spaces only is not gathered
+            self._held = tidy[len(kept) :]
+            self._last = kept[-1:] or self._last
+            if self._ended and self._last != b"\n":
+                kept += b"\n"
+            if kept:
+                return kept
+        return b""
+
+
 def _check_same_rows(
     tree: Tree, crops: tuple[str, pa.ChunkedArray], points: tuple[str, pa.ChunkedArray]
 ) -> None:
@@ -163,7 +215,7 @@ def _read_batches(
     )  # fmt: skip
     with tree.open(source) as file:
         try:
-            with csv.open_csv(file, reading, parsing, converting) as batches:
+            with csv.open_csv(TidyLines(file), reading, parsing, converting) as batches:
                 for batch in batches:
                     yield batch.rename_columns(list(columns))
         except (pa.ArrowException, OSError, KeyError) as error:

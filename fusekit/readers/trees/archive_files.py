@@ -14,6 +14,7 @@ from fusekit.formats.zip import ZipArchive
 from fusekit.readers.trees.walk import is_desktop_file
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from fusekit.formats.archive import Archive
@@ -28,6 +29,8 @@ _PART: Final = re.compile(
 _HEAD: Final = 512  # bytes that tell what a file is: a tar's head
 _MAX_BESIDE: Final = 1 << 16  # with more files, or more folders than the next, none is looked for
 _MAX_FOLDERS: Final = 64
+_DEPTH: Final = 4  # folders down to an archive that is looked for by its name
+_MAX_LOOKS: Final = 512  # folders looked at on each level on the way
 _PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 
 
@@ -66,7 +69,33 @@ def find_archives(raw: Path) -> list[str]:
                 found += [f"{folder}/{name}" for name in below.archives]
     for part in [] if here.folders else here.parts:
         check_whole(raw / part)
-    return sorted(found, key=lambda source: os.fsencode(f"{source}/"))
+    return _in_order(found)
+
+
+def find_named_archives(raw: Path, names: Collection[str]) -> list[str]:
+    """Find archives by their names, whatever stands beside them.
+
+    Args:
+        raw: A folder.
+        names: In lower case, without the suffix.
+
+    Returns:
+        Their paths from it, in bytewise order.
+    """
+    found, level = [], [""]
+    for _ in range(_DEPTH + 1):
+        below: list[str] = []
+        for folder in level[:_MAX_LOOKS]:
+            here, head = _look(raw / folder), f"{folder}/" if folder else ""
+            found += [
+                head + name
+                for name in here.archives
+                if name.removesuffix(archive_suffix(name)).lower() in names
+            ]
+            if len(here.folders) <= _MAX_FOLDERS:
+                below += [head + name for name in sorted(here.folders)]
+        level = below
+    return _in_order(found)
 
 
 def is_first_part(path: Path) -> bool:
@@ -87,6 +116,10 @@ def check_whole(path: Path) -> None:
     if path.suffix.lower() == ".z01":
         command = f"zip -s 0 {stem}.zip --out whole.zip"
     raise SourceError(path, "is one part of an archive", None, f"join the parts first: {command}")
+
+
+def _in_order(sources: list[str]) -> list[str]:
+    return sorted(sources, key=lambda source: os.fsencode(f"{source}/"))
 
 
 @dataclass

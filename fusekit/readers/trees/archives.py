@@ -171,6 +171,7 @@ class ArchivesTree:
             source: ArchiveTree(root / source, ignored, source, number * _SPAN)
             for number, source in enumerate(archives, 1)
         }
+        self._depth = 1 + max((source.count("/") for source in archives), default=0)
         self.front_to_back = any(tree.front_to_back for tree in self._archives.values())
         self._last: ArchiveTree | None = None
 
@@ -217,8 +218,13 @@ class ArchivesTree:
         return replace(entry, is_folder=True, size=0) if is_archive else entry
 
     def _archive_of(self, source: str) -> ArchiveTree | None:
-        first, _, rest = source.partition("/")
-        return self._archives.get(first) or self._archives.get(f"{first}/{rest.partition('/')[0]}")
+        end = -1
+        for _ in range(self._depth):
+            end = source.find("/", end + 1)
+            archive = self._archives.get(source if end < 0 else source[:end])
+            if archive is not None or end < 0:
+                return archive
+        return None
 
 
 # Finding the form, counting and listing each go through an archive; it is listed once.

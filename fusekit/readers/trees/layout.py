@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import SourceError
 from fusekit.readers.trees.archive_files import archive_suffix
-from fusekit.readers.trees.walk import folders_in
+from fusekit.readers.trees.walk import folders_in, is_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH: Final = 4
 _MAX_WRAPPERS: Final = 64  # more unknown folders than this are no way to the identities
+_LOOKED_AT: Final = 32  # identities that are looked into
 _MAX_SPREAD: Final = 4096  # the same, where a release is known to spread them
 
 
@@ -82,15 +83,33 @@ def find_levels(tree: Tree, layout: Layout) -> list[Level]:
     search = _free_levels if layout.is_free else _named_levels
     levels = search(tree, layout, "", None, _MAX_DEPTH)
     levels.sort(key=lambda level: f"{level.folder}/".encode())
-    twice = _twice(levels)
-    if layout.spread and twice:
-        twice = _same_people(tree, layout, levels)
+    twice = _copies(tree, layout, levels)
+    if twice and not layout.is_free:
+        # Names such as 01 are those of other folders too.
+        levels = [level for level in levels if _has_pictures(tree, layout, level)]
+        twice = _copies(tree, layout, levels)
     if twice:
         raise SourceError(
             tree.root, f"both {twice[0]!r} and {twice[-1]!r} hold identity folders", "one of them",
             "give the folder of one with --from",
         )  # fmt: skip
     return levels
+
+
+def _has_pictures(tree: Tree, layout: Layout, level: Level) -> bool:
+    """Say whether an identity among the first has a file of its own that may be a picture."""
+    people = [e for e in folders_in(tree, level.folder) if layout.is_identity(e.name)]
+    return any(
+        not (entry.is_folder or is_list(entry))
+        for person in people[:_LOOKED_AT]
+        for entry in tree.peek(person.source)
+    )
+
+
+def _copies(tree: Tree, layout: Layout, levels: list[Level]) -> list[str]:
+    """Give folders that hold the same part of the dataset twice, if there are any."""
+    twice = _twice(levels)
+    return _same_people(tree, layout, levels) if layout.spread and twice else twice
 
 
 def _twice(levels: list[Level]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import IO, TYPE_CHECKING, Protocol
 
 from fusekit.errors import SourceError
@@ -9,14 +10,14 @@ from fusekit.readers.trees.archive_files import (
     archive_suffix,
     check_whole,
     find_archives,
+    find_named_archives,
     is_first_part,
 )
 from fusekit.readers.trees.archives import ArchivesTree, ArchiveTree
 from fusekit.readers.trees.folder_tree import FolderTree
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from fusekit.readers.trees.walk import Entry
@@ -91,6 +92,37 @@ def open_tree(raw: Path, ignored: Counter[str], looks_for: str = "pictures") -> 
     if not archive_suffix(raw.name):
         raise SourceError(raw, "is no folder", f"a folder of {looks_for}, or a zip or tar of it")
     return ArchiveTree(raw, ignored)
+
+
+def open_release(
+    raw: Path,
+    ignored: Counter[str],
+    looks_for: str,
+    names: Collection[str],
+    holds: Callable[[Tree], bool],
+) -> Tree:
+    """Open raw data as a tree, and archives of its pictures that stand beside other folders.
+
+    Args:
+        raw: As for :func:`open_tree`.
+        ignored: The same.
+        looks_for: The same.
+        names: What such archives are called, lower case, without the suffix.
+        holds: Says whether a tree has the pictures unpacked: then no archive is opened.
+
+    Returns:
+        The tree; archives are folders of their own in it, named as they are.
+
+    Raises:
+        SourceError: As for :func:`open_tree`, or as ``holds`` does.
+    """
+    tree = open_tree(raw, ignored, looks_for)
+    if not isinstance(tree, FolderTree):
+        return tree
+    archives = find_named_archives(raw, names)
+    if not archives or holds(FolderTree(raw, Counter())):
+        return tree
+    return ArchivesTree(raw, archives, ignored)
 
 
 def is_tree(raw: Path) -> bool:

@@ -60,7 +60,7 @@ def files_below(tree: Listed, folder: str) -> Iterator[Entry]:
     picture until its bytes say otherwise.
     """
     for entry in _walk(tree.entries, folder):
-        if _is_list(entry):
+        if is_list(entry):
             tree.ignored["lists and metadata (by suffix)"] += 1
         else:
             yield entry
@@ -80,7 +80,7 @@ def first_files(tree: Listed, most: int) -> list[Entry]:
     def look(folder: str) -> Iterator[Entry]:
         return iter(sorted(islice(tree.peek(folder), most), key=sort_key))
 
-    files = (entry for entry in _walk(look, "") if not _is_list(entry))
+    files = (entry for entry in _walk(look, "") if not is_list(entry))
     return list(islice(files, most))
 
 
@@ -119,7 +119,8 @@ def _walk(list_folder: Callable[[str], Iterator[Entry]], folder: str) -> Iterato
             yield entry
 
 
-def _is_list(entry: Entry) -> bool:
+def is_list(entry: Entry) -> bool:
+    """Say whether a file is a list or metadata, and no picture, by its suffix."""
     return os.path.splitext(entry.name)[1].lower() in LIST_SUFFIXES  # noqa: PTH122 - fast
 
 
