@@ -1,3 +1,4 @@
+import os
 from io import BytesIO
 
 import pytest
@@ -112,6 +113,12 @@ def test_a_list_is_read_from_anywhere_or_says_that_it_is_not_there(tmp_path):
         ListFile.at(tmp_path / "none.txt")
     with pytest.raises(SourceError, match=r"can't be opened \(Is a directory"):
         ListFile.at(tmp_path)
+
+
+def test_a_pipe_is_no_list_since_it_can_be_read_only_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceError, match="pipe: is a pipe; expected a file: a list is read more"):
+        ListFile.at(tmp_path / "pipe")
 
 
 def test_a_row_that_is_gone_is_an_error():

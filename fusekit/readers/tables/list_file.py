@@ -5,6 +5,7 @@ Which form it has is decided once, by its first hundred rows; a row that breaks 
 
 from __future__ import annotations
 
+import stat
 from functools import partial
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Final
@@ -136,6 +137,9 @@ def _text(data: bytes) -> str:
 
 def _open_file(path: Path) -> IO[bytes]:
     try:
+        # A pipe can be read once, or never ends: a second look would find it empty, or wait.
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise SourceError(path, "is a pipe", "a file: a list is read more than once")
         return path.open("rb", buffering=1 << 18)
     except OSError as reason:
         raise SourceError(path, f"can't be opened ({reason.strerror})") from None
