@@ -131,6 +131,7 @@ REJECTS: Final = (
     Column("identity", pa.string(), "the item's identity; null: unlabeled", nullable=True),
     Column("bbox", _BOX, "the face that was left out, in source pixels; null: none", nullable=True),
     Column("det_score", pa.float32(), "its score; null: none", nullable=True),
+    Column("url", pa.string(), "where the raw item is from; null: not known", nullable=True),
     Column("unit", pa.int32(), "number of the work unit"),
 )
 

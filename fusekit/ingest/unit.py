@@ -136,7 +136,7 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
                 writer.reject({
                     "source": item.source, "level": level, "reason": reject.reason,
                     "detail": reject.detail, "identity": item.identity, "bbox": reject.bbox,
-                    "det_score": reject.det_score,
+                    "det_score": reject.det_score, "url": item.url,
                 })  # fmt: skip
         return writer.commit(len(rows))
 

@@ -175,7 +175,9 @@ class FoldersReader(TreeReader[FoldersOptions]):
                 if not entry.is_folder:
                     self._count_file(entry.source)
                 elif entry.source not in on_the_way | holders:
-                    self._ignored["folders that are no identity"] += 1
+                    lists = any(file.startswith(f"{entry.source}/") for file in self._lists)
+                    what = "folders of lists" if lists else "folders that are no identity"
+                    self._ignored[what] += 1
 
     def _count_file(self, source: str) -> None:
         used = source in self._lists

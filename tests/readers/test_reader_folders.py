@@ -55,7 +55,7 @@ def test_vggface2_is_read_in_its_real_layout(tmp_path):
     assert items[0].source == "test/n000001/0001_01.jpg"
     assert reader.read(items[0]) == (tmp_path / items[0].source).read_bytes()
     assert reader.ignored() == {
-        "files outside identity folders": 2, "folders that are no identity": 2,
+        "files outside identity folders": 2, "folders of lists": 2,
     }  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_a_unit_whose_counts_do_not_add_up_is_not_committed(storage):
 def test_a_unit_without_samples_has_no_shard_but_a_manifest_of_0_rows(storage):
     reject = {
         "source": "a.jpg", "level": "item", "reason": "no_face", "detail": "", "identity": None,
-        "bbox": None, "det_score": None,
+        "bbox": None, "det_score": None, "url": None,
     }  # fmt: skip
     with UnitWriter(storage, "pins", 0) as writer:
         writer.reject(reject)

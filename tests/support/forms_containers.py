@@ -106,6 +106,9 @@ def check_urls(store: Path) -> None:
     (file,) = (store / "datasets").glob("*/samples-*.parquet")
     urls = pq.read_table(file)["url"].to_pylist()
     assert sorted(set(urls)) == ["https://example.com/0.jpg", "https://example.com/2.jpg"]
+    gone = pq.read_table(next(store.glob("datasets/*/rejects-000000.parquet"))).to_pylist()
+    assert {row["reason"] for row in gone} == {"not_downloaded"}
+    assert all(row["url"].startswith("http") for row in gone)
 
 
 DOWNLOADS = FormCase(
