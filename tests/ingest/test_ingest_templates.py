@@ -1,6 +1,7 @@
 """Finished crops of another template, from raw folders to a batch."""
 
 import hashlib
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -94,4 +95,24 @@ def test_a_mixture_of_both_gives_every_crop_in_the_recipe_s_template(made, tmp_p
     for image in batch.images:
         assert sum(np.array_equal(image, each) for each in wanted) == 1
     assert len({image.tobytes() for image in batch.images}) == 7
+    assert not verify_store(store).problems
+
+
+@pytest.mark.parametrize(
+    ("template", "size"), [("dlib-150", (150, 150)), ("ffhq-1024", (1024, 1024))]
+)
+def test_chips_and_ffhq_crops_are_recorded_and_pass_through(tmp_path, template, size):
+    raw = crops(0, 2, size)
+    write_files(tmp_path / "raw", raw)
+    (tmp_path / "own.yaml").write_text(CARD.format(name="own", template=template))
+    store = tmp_path / "store"
+    result = ingest_dataset(
+        str(tmp_path / "own.yaml"), raw=tmp_path / "raw", store=store, workers=0
+    )
+    assert result.kept == 2
+    about = json.loads((store / "datasets/own/dataset.json").read_text())
+    assert (about["template"], tuple(about["crop_size"])) == (template, size)
+    for row in pq.read_table(store / "datasets/own/samples-000000.parquet").to_pylist():
+        shard = (store / "datasets/own/shards" / row["shard"]).read_bytes()
+        assert shard[row["offset"] : row["offset"] + row["length"]] == raw[row["source"]]
     assert not verify_store(store).problems
