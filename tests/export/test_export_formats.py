@@ -1,5 +1,6 @@
 """Others' libraries read each format as they read their own, without fusekit."""
 
+import importlib
 import json
 import os
 import tarfile
@@ -66,7 +67,7 @@ def test_unlabeled_folders_are_a_dataset_each_and_spread_by_key(storage, export)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("by", ["builder", "folder"])
 def test_hugging_face_datasets_opens_parquet_as_images_and_classes(export, wanted, tmp_path, by):
-    datasets = pytest.importorskip("datasets")
+    datasets = importlib.import_module("datasets")
     datasets.disable_progress_bars()
     out, cache = str(export("parquet")), str(tmp_path / "cache")
     if by == "builder":
@@ -113,8 +114,8 @@ def test_unlabeled_parquet_has_neither_label_nor_identity(export):
 
 
 def test_an_lmdb_is_read_as_its_trainers_read_it(export, wanted):
-    lmdb = pytest.importorskip("lmdb")
-    msgpack = pytest.importorskip("msgpack")
+    lmdb = importlib.import_module("lmdb")
+    msgpack = importlib.import_module("msgpack")
     out = export("lmdb")
     assert sorted(tree(out)) == ["export.json", "identities.csv", "train.lmdb"]
     with lmdb.open(str(out / "train.lmdb"), subdir=False, readonly=True, lock=False) as file:
@@ -129,7 +130,7 @@ def test_an_lmdb_is_read_as_its_trainers_read_it(export, wanted):
 
 
 def test_the_bound_on_an_lmdbs_size_holds_when_images_waste_their_pages(monkeypatch, tmp_path):
-    lmdb = pytest.importorskip("lmdb")
+    lmdb = importlib.import_module("lmdb")
     images = [bytes([n % 251]) * size for n in range(3000) for size in (2040, 4081)]
     part = SimpleNamespace(
         sizes=np.array([len(i) for i in images], np.int32), rows=range(len(images)),
@@ -150,7 +151,7 @@ def test_the_bound_on_an_lmdbs_size_holds_when_images_waste_their_pages(monkeypa
      ("MapFullError", r"train.lmdb: can't be written \(no\)")],
 )  # fmt: skip
 def test_an_lmdb_that_cannot_be_written_is_one_line(export, monkeypatch, error, message):
-    lmdb = pytest.importorskip("lmdb")
+    lmdb = importlib.import_module("lmdb")
 
     def refuse(*args, **options):
         raise getattr(lmdb, error)("no")
@@ -162,7 +163,7 @@ def test_an_lmdb_that_cannot_be_written_is_one_line(export, monkeypatch, error, 
 
 @pytest.mark.filterwarnings("ignore")
 def test_webdataset_gives_image_class_and_description(export, storage, wanted, monkeypatch):
-    library = pytest.importorskip("webdataset")
+    library = importlib.import_module("webdataset")
     monkeypatch.setattr(webdataset, "_SHARD_BYTES", 24_000)
     shards = sorted(map(str, export("webdataset").glob("train-*.tar")))
     assert len(shards) > 1
@@ -186,7 +187,7 @@ def test_webdataset_gives_image_class_and_description(export, storage, wanted, m
 
 @pytest.mark.filterwarnings("ignore")
 def test_webdataset_decodes_what_was_written(export):
-    library = pytest.importorskip("webdataset")
+    library = importlib.import_module("webdataset")
     shards = sorted(map(str, export("webdataset").glob("train-*.tar")))
     data = library.WebDataset(shards, shardshuffle=False).decode("rgb8").to_tuple("jpg;png", "cls")
     for pixels, label in data:

@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from fusekit.errors import FormatError
 from fusekit.formats.msgpack import pack_array_head, pack_bytes, pack_int
 
-msgpack = pytest.importorskip("msgpack")
+msgpack = importlib.import_module("msgpack")
 
 
 @given(st.integers(-32, 2**64 - 1) | st.sampled_from([127, 128, 255, 256, 65_535, 65_536]))
