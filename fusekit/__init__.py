@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from fusekit.export.mixture import export_mixture as export_mixture
     from fusekit.export.pairs import export_pairs as export_pairs
     from fusekit.ingest.dataset import ingest_dataset as ingest_dataset
+    from fusekit.loader.arcface import ArcFaceView as ArcFaceView
     from fusekit.loader.batch import Batch as Batch
     from fusekit.loader.loader import MixtureLoader as MixtureLoader
+    from fusekit.loader.torch_view import MixtureDataset as MixtureDataset
     from fusekit.mixture.build import build_mixture as build_mixture
     from fusekit.mixture.mixture import Mixture as Mixture
     from fusekit.models.registry import get_model as get_model
     from fusekit.models.registry import list_models as list_models
+    from fusekit.report.bench_loader import bench_loader as bench_loader
     from fusekit.report.datasets import list_datasets as list_datasets
     from fusekit.report.info import info as info
     from fusekit.report.verify import verify_store as verify_store
@@ -35,10 +38,13 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME: Final = {
+    "ArcFaceView": "loader.arcface",
     "Batch": "loader.batch",
     "FusekitError": "errors",
     "Mixture": "mixture.mixture",
+    "MixtureDataset": "loader.torch_view",
     "MixtureLoader": "loader.loader",
+    "bench_loader": "report.bench_loader",
     "build_mixture": "mixture.build",
     "embed_dataset": "curate.embed",
     "export_mixture": "export.mixture",
@@ -55,11 +61,14 @@ _HOME: Final = {
 }
 
 __all__ = [
+    "ArcFaceView",
     "Batch",
     "FusekitError",
     "Mixture",
+    "MixtureDataset",
     "MixtureLoader",
     "__version__",
+    "bench_loader",
     "build_mixture",
     "embed_dataset",
     "export_mixture",

@@ -22,8 +22,11 @@ U64: TypeAlias = npt.NDArray[np.uint64]
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
 _MIX_A, _MIX_B = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_STEP, _FACTOR_A, _FACTOR_B = np.uint64(_GAMMA), np.uint64(_MIX_A), np.uint64(_MIX_B)
+_SHIFT_A, _SHIFT_B, _SHIFT_C = np.uint64(30), np.uint64(27), np.uint64(31)
 _ROUNDS = 4
 _ONE = np.uint64(1)
+_FEW = 8  # values that Python walks sooner than a vectorised round is set up for them
 _MAX_DOMAIN = 1 << 53  # bit lengths are taken through float64, which is exact up to here
 
 
@@ -135,12 +138,31 @@ def _walk(x: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike, order: range) 
     mask_high = (_ONE << (bits - low_bits)) - _ONE
     round_keys = [_mix_array(keys + np.uint64(((r + 1) * _GAMMA) & _MASK)) for r in range(_ROUNDS)]
     out = _network(value, low_bits, mask_low, mask_high, round_keys, order)
-    while bool((outside := out >= domain).any()):
-        at = np.flatnonzero(outside)
+    at = np.flatnonzero(out >= domain)
+    while len(at) > _FEW:
         out[at] = _network(
             out[at], low_bits[at], mask_low[at], mask_high[at], [k[at] for k in round_keys], order
         )
+        at = at[out[at] >= domain[at]]
+    for i in at.tolist():
+        out[i] = _walk_one(int(out[i]), int(domain[i]), [int(k[i]) for k in round_keys], order)
     return out.reshape(shape)
+
+
+def _walk_one(value: int, domain: int, round_keys: list[int], order: range) -> int:
+    """Walk one value that lies outside its domain to the first inside, as :func:`_walk` does."""
+    bits = (domain - 1).bit_length()
+    low_bits = bits >> 1
+    mask_low, mask_high = (1 << low_bits) - 1, (1 << (bits - low_bits)) - 1
+    while value >= domain:
+        low, high = value & mask_low, value >> low_bits
+        for r in order:
+            if r % 2 == 0:
+                high ^= mix(low ^ round_keys[r]) & mask_high
+            else:
+                low ^= mix(high ^ round_keys[r]) & mask_low
+        value = high << low_bits | low
+    return value
 
 
 def _network(
@@ -156,7 +178,10 @@ def _network(
 
 
 def _mix_array(value: U64) -> U64:
-    z = value + np.uint64(_GAMMA)  # wraps modulo 2**64, as in mix
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_A)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX_B)
-    return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)
+    z = value + _STEP  # new memory, which the rest is done in; wraps modulo 2**64, as in mix
+    z ^= z >> _SHIFT_A
+    z *= _FACTOR_A
+    z ^= z >> _SHIFT_B
+    z *= _FACTOR_B
+    z ^= z >> _SHIFT_C
+    return np.asarray(z, np.uint64)

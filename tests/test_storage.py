@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fusekit.errors import StorageError, StoreError
-from fusekit.storage import Storage, open_storage
+from fusekit.storage.folder import Storage, open_storage
 
 
 def names(folder):

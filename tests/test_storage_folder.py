@@ -6,7 +6,7 @@ import os
 import pytest
 
 from fusekit.errors import StorageError, StoreError
-from fusekit.storage import writing_folder
+from fusekit.storage.folder import writing_folder
 
 
 def names(folder):

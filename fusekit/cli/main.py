@@ -7,6 +7,7 @@ import typer
 
 import fusekit
 from fusekit.cli import models
+from fusekit.cli.bench_loader import bench
 from fusekit.cli.build_mixture import build
 from fusekit.cli.datasets import datasets
 from fusekit.cli.demo import demo
@@ -33,6 +34,7 @@ app.command("ingest")(ingest)
 app.command("embed")(embed)
 app.command("filter")(filter_)
 app.command("build-mixture")(build)
+app.command("bench-loader")(bench)
 app.command("export")(export)
 app.command("sql")(sql)
 app.command("datasets")(datasets)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.embeddings import EmbeddingSet
 
 Rule: TypeAlias = Literal["two-part", "activation"]

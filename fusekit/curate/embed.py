@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 DEFAULT_EMBEDDER: Final = "dlib-resnet-v1"
 

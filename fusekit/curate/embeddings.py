@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusekit.progress import Report
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.datasets import DatasetInfo
     from fusekit.store.heads import Head
 

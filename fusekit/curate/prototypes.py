@@ -14,7 +14,7 @@ from fusekit.store import layout
 from fusekit.store.tables import read_table
 
 if TYPE_CHECKING:
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.embeddings import EmbeddingSet, Vectors
 
 MIN_IMAGES: Final = 2

@@ -16,7 +16,7 @@ from fusekit.errors import MixtureError
 if TYPE_CHECKING:
     from fusekit.export.part import Crop, Part
     from fusekit.progress import Report
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _DIGITS: Final = 7
 _FAN_OUT: Final = 2  # letters of a key: 1,024 folders, since millions of files in one are slow

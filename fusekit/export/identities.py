@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusekit.export.part import Part
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 COLUMNS: Final = (
     "label", "dataset", "dataset_index", "source_index", "identity", "name", "images",

@@ -19,7 +19,7 @@ from fusekit.formats.msgpack import pack_array_head, pack_bytes, pack_int
 if TYPE_CHECKING:
     from fusekit.export.part import Part
     from fusekit.progress import Report
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _FILE: Final = "train.lmdb"
 _PAGE: Final = 4096

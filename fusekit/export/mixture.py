@@ -25,7 +25,7 @@ from fusekit.export.result import (
 from fusekit.export.webdataset import write_webdataset
 from fusekit.mixture.mixture import Mixture
 from fusekit.progress import Report, silent
-from fusekit.storage import Storage, writing_folder
+from fusekit.storage.folder import Storage, writing_folder
 from fusekit.store import layout
 from fusekit.store.layout import open_store
 

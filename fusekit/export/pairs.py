@@ -29,7 +29,7 @@ from fusekit.loader.decode import RAW, CropDecoder
 from fusekit.mixture.index import DIGEST_BYTES, FORMATS
 from fusekit.progress import Progress, Report, silent
 from fusekit.schema import MANIFEST_SCHEMA, PAIRS_SCHEMA
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store import layout
 from fusekit.store.datasets import open_dataset
 from fusekit.store.layout import open_store
@@ -209,7 +209,7 @@ def _images(samples: _Samples, rows: npt.NDArray[np.int64], report: Report) -> I
 
     def decoder_of(row: int) -> CropDecoder | None:
         raw = samples.format[row] == RAW
-        return CropDecoder(height, width, "hwc") if raw else None
+        return CropDecoder(height, width) if raw else None
 
     stored = StoredImages(
         samples.paths, samples, samples.size, decoder_of, lambda row: str(samples.keys[row])

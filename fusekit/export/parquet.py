@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fusekit.export.part import Crop, Part
     from fusekit.progress import Report
     from fusekit.schema import ArrowSchema
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _FILE_BYTES: Final = 512 << 20
 _ROW_GROUP: Final = 100  # images: one that is asked for costs the reading of so many

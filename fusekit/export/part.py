@@ -153,11 +153,11 @@ class Part:
     def _decoder(self, row: int) -> Decoder | None:
         rewarp = self._rewarps.get(int(self.mixture.index.source[row]))
         if rewarp is not None:
-            return RewarpDecoder(rewarp, "hwc")
+            return RewarpDecoder(rewarp)
         if self.mixture.index.format[row] != RAW:
             return None
         width, height = self.mixture.crop_size
-        return CropDecoder(height, width, "hwc")
+        return CropDecoder(height, width)
 
 
 def select_part(mixture: Mixture, name: PartName) -> Part:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fusekit.export.part import Part
     from fusekit.progress import Report
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 
 def check_recordio(part: Part, exact: int = EXACT_FLOAT32) -> list[str]:

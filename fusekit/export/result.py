@@ -11,7 +11,7 @@ from fusekit.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 FORMAT_VERSION: Final = 1
 RECORD: Final = "export.json"

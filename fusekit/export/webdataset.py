@@ -16,7 +16,7 @@ from fusekit.formats.tar import TarWriter
 if TYPE_CHECKING:
     from fusekit.export.part import Crop, Part
     from fusekit.progress import Report
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _SHARD_BYTES: Final = 512 << 20
 _HEADS: Final = 3 * 1024  # a sample's three heads and its padding, about

@@ -17,7 +17,7 @@ from fusekit.store import layout
 from fusekit.store.tables import read_table
 
 if TYPE_CHECKING:
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _IMAGES: Final = 256
 _A_UNIT: Final = 64

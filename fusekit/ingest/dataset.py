@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from fusekit.cards.card import Card, Form
     from fusekit.readers.item import Reader
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _COUNTERS: Final = ("done", "kept", "rejected", "samples")
 _LIBRARIES: Final = ("numpy", "onnxruntime", "opencv-python", "simplejpeg")

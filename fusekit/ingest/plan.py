@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusekit.readers.item import Item, Reader
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 Spool: TypeAlias = "pa.ipc.RecordBatchFileReader"
 

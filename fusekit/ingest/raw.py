@@ -10,7 +10,7 @@ from fusekit.cards.card import with_finished_crops, with_options
 from fusekit.errors import SourceError, StoreError, UsageError
 from fusekit.readers.item import EvaluationReader
 from fusekit.readers.registry import open_reader
-from fusekit.storage import open_storage
+from fusekit.storage.folder import open_storage
 from fusekit.store import layout
 
 if TYPE_CHECKING:

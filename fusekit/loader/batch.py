@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     import torch
 
     Array: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.int64] | torch.Tensor
+
+
+class Part(NamedTuple):
+    """The rows of one labeled dataset in a batch that is grouped by datasets.
+
+    Attributes:
+        dataset_index: Its source index in the mixture.
+        start: Place of its first row in the batch.
+        stop: One past its last.
+    """
+
+    dataset_index: int
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +40,11 @@ class Batch:
         n_labeled: How many rows are labeled.
         step: The step of the order that this batch is.
         rows: Rows of the mixture's index that were read, int64 numpy array, ``(B,)``.
+        seeds: A number for each row, uint64 numpy array, ``(B,)``, that depends on seed and
+            position alone: a transform that draws from it is the same after a resume and on
+            every world size.
+        parts: With ``grouping="sub_batches"`` or ``"one_dataset"``, the slice of each labeled
+            dataset that has rows here; else empty.
     """
 
     images: Array
@@ -34,6 +53,8 @@ class Batch:
     n_labeled: int
     step: int
     rows: npt.NDArray[np.int64]
+    seeds: npt.NDArray[np.uint64]
+    parts: tuple[Part, ...]
     _key: Callable[[int], str] = field(repr=False)
 
     def __len__(self) -> int:

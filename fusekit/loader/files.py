@@ -3,28 +3,63 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+import resource
+from mmap import PROT_READ, mmap
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
+class ShardSource(Protocol):
+    """Where the bytes of shards come from; any number of threads read at once."""
+
+    def read(self, shard: int, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes at ``offset``; fewer only where the shard ends early.
+
+        Raises:
+            OSError: The shard is not there or can't be read.
+            LoaderError: The same, said in full.
+        """
+        ...
+
+    def view(self, shard: int, offset: int, length: int) -> bytes | memoryview:
+        """Read as :meth:`read`, without a copy where the shard can be mapped."""
+        ...
+
+    def name(self, shard: int) -> str:
+        """Give where a shard is, for messages."""
+        ...
+
+    def at(self, step: int) -> None:
+        """Be told that the trainer has come to a step, to look ahead from there."""
+        ...
+
+    def figures(self) -> Mapping[str, float]:
+        """Give counts for ``MixtureLoader.stats()``; empty where nothing is worth counting."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
+
+
 class ShardFiles:
-    """Read byte ranges of shards from any number of threads.
+    """Read byte ranges of local shards from any number of threads.
 
     Args:
         paths: The shards, by shard number.
-        most: How many descriptors stay open, the least recently used being closed first.
-            Systems commonly allow a process 1,024.
+        most: How many descriptors stay open, the longest open being closed first; None takes half
+            of what the system allows this process, at most 4,096.
     """
 
-    def __init__(self, paths: Sequence[Path], most: int = 256) -> None:
+    def __init__(self, paths: Sequence[Path], most: int | None = None) -> None:
         self.paths = paths
-        self._most = most
-        self._open: OrderedDict[int, _Descriptor] = OrderedDict()
+        self._most = _allowed() if most is None else most
+        self._open: dict[int, _Descriptor] = {}
+        self._maps: dict[int, memoryview] = {}
         self._lock = Lock()
 
     def read(self, shard: int, offset: int, length: int) -> bytes:
@@ -33,7 +68,8 @@ class ShardFiles:
         Raises:
             OSError: The shard is not there or can't be read.
         """
-        file = self._descriptor(shard)
+        # No lock for a shard that is open: the descriptor stays open while it is held here.
+        file = self._open.get(shard) or self._descriptor(shard)
         data = os.pread(file.number, length, offset)
         while 0 < len(data) < length:  # one call gives at most 2 GiB, network file systems less
             more = os.pread(file.number, length - len(data), offset + len(data))
@@ -42,21 +78,59 @@ class ShardFiles:
             data += more
         return data
 
+    def view(self, shard: int, offset: int, length: int) -> memoryview:
+        """Give ``length`` bytes at ``offset`` over a map of the shard, fewer where it ends early.
+
+        For what is only copied: the system's own copy would double the work. Nothing in a store
+        cuts a shard that stands; one that something else cuts while it is mapped ends the process.
+
+        Raises:
+            OSError: The shard is not there or can't be mapped.
+        """
+        mapped = self._maps.get(shard)
+        if mapped is None:
+            mapped = self._map(shard)
+        return mapped[offset : offset + length]
+
+    def name(self, shard: int) -> str:
+        """Give a shard's path."""
+        return str(self.paths[shard])
+
+    def at(self, step: int) -> None:
+        """Need not know: the system reads ahead by itself."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Count nothing."""
+        return {}
+
     def close(self) -> None:
         """Close every descriptor that no thread is reading; the rest as they finish."""
         with self._lock:
             self._open.clear()
+            self._maps.clear()
 
     def _descriptor(self, shard: int) -> _Descriptor:
         with self._lock:
             file = self._open.get(shard)
             if file is None:
                 file = self._open[shard] = _Descriptor(self.paths[shard])
-                if len(self._open) > self._most:
-                    self._open.popitem(last=False)
-            else:
-                self._open.move_to_end(shard)
+                self._drop_oldest()
         return file
+
+    def _map(self, shard: int) -> memoryview:
+        with self._lock:
+            mapped = self._maps.get(shard)
+            if mapped is None:
+                mapped = self._maps[shard] = _mapped(self.paths[shard])
+                self._drop_oldest()
+        return mapped
+
+    def _drop_oldest(self) -> None:
+        # A map keeps a descriptor too.
+        if len(self._open) + len(self._maps) > self._most:
+            fuller: dict[int, _Descriptor] | dict[int, memoryview]
+            fuller = self._open if len(self._open) > len(self._maps) else self._maps
+            del fuller[next(iter(fuller))]
 
 
 class _Descriptor:
@@ -72,3 +146,15 @@ class _Descriptor:
     def __del__(self) -> None:
         if self.number >= 0:
             self._close(self.number)
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        # An empty file can't be mapped.
+        return memoryview(mmap(file.fileno(), size, prot=PROT_READ) if size else b"")
+
+
+def _allowed() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4096 if soft == resource.RLIM_INFINITY else max(16, min(4096, soft // 2))

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import logging
-import operator
 import os
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import partial
 from importlib.util import find_spec
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeAlias
 
 import numpy as np
 
 from fusekit.errors import LoaderError, MissingExtraError
-from fusekit.loader.batch import Batch
-from fusekit.loader.order import BLOCK, WINDOW, Order, OrderSettings, Plan, check_world
-from fusekit.loader.pipeline import Pipeline
-from fusekit.loader.reader import CropReader
+from fusekit.loader.batch import Batch, Part
+from fusekit.loader.make_order import make_order
+from fusekit.loader.opening import open_pipeline
+from fusekit.loader.order import BLOCK, WINDOW
+from fusekit.loader.process import open_process
+from fusekit.loader.settings import LoaderSettings, check_choice, check_share
 from fusekit.loader.state import make_state, read_step
+from fusekit.loader.stats import make_stats
+from fusekit.loader.transform import run_transform
 from fusekit.mixture.mixture import Mixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
+    from fusekit.loader.augment import Augment
+    from fusekit.loader.cache import CacheSettings
     from fusekit.loader.decode import Layout
-    from fusekit.loader.reader import BadCrop, Draft, Verify
+    from fusekit.loader.order import Plan, SourceUsage
+    from fusekit.loader.pipeline import Maker
+    from fusekit.loader.reader import BadCrop, Draft
+    from fusekit.loader.verify import Verify
 
 Arrays: TypeAlias = Literal["auto", "numpy", "torch"]
 
-_MOST_THREADS: Final = 8
 _KEPT_BAD: Final = 100
+_FEWEST: Final = 10_000  # samples that a share of bad ones is taken of at least
+_RECENT: Final = 100  # batches that a rate is taken over
 _OPEN_YOURS: Final = (
     "open it in the process that iterates it; it decodes in threads and needs no DataLoader"
 )
@@ -41,16 +49,17 @@ _log = logging.getLogger("fusekit.loader")
 
 @dataclass(frozen=True)
 class LoaderReport:
-    """What a loader has handed out since it was made.
+    """What a loader has handed out since it was made, and how far the order has come.
 
     Attributes:
         batches: Batches handed out.
         samples: Rows in them.
         stood_in: Rows among them that gave no pixels, so that another row stood in.
-        reasons: Why, and how often: ``erased``, ``undecodable``, ``size``, ``short``, ``digest``.
-        bad: The first 100 of them.
-        passes: How often the order has gone through each stream of rows by now: ``labeled``
-            (or each labeled source, where sources have weights) and each unlabeled source.
+        reasons: Why, and how often: ``erased``, ``undecodable``, ``size``, ``short``, ``digest``
+            or ``format``.
+        bad: The first 100 of them; erased ones only as far as others leave room.
+        sources: Dataset to how often it was gone through, repeated or left over by now, from the
+            first step of the order on, over all ranks.
     """
 
     batches: int
@@ -58,7 +67,7 @@ class LoaderReport:
     stood_in: int
     reasons: dict[str, int]
     bad: tuple[BadCrop, ...]
-    passes: dict[str, float]
+    sources: dict[str, SourceUsage]
 
 
 class MixtureLoader:
@@ -72,8 +81,8 @@ class MixtureLoader:
     It decodes in threads, so it needs no worker processes and belongs to the process that opened
     it: after a fork the child opens its own.
 
-    A row that will not decode is stood in for by the row at the next position of its stream,
-    counted in :meth:`report` and logged once.
+    A row that will not decode is stood in for by the next row of its source, counted in
+    :meth:`report` and logged once.
 
     Args:
         mixture: An opened mixture, or what :meth:`Mixture.open` opens: its folder, or its name.
@@ -84,13 +93,30 @@ class MixtureLoader:
         seed: Of the order; None takes the recipe's.
         threads: Threads that read and decode; None takes the processors this process may use,
             at most 8.
+        cache: What is kept on this machine: None keeps whole shards of an object store,
+            ``"decoded"`` decoded crops too, ``"none"`` nothing; or a mapping, see
+            :class:`fusekit.loader.cache.CacheSettings`.
+        sampler: ``{"identities": P, "images": K}``: every batch has K images of each of P
+            identities; None takes the recipe's.
+        augment: None flips every second crop; ``"none"`` changes nothing; or a mapping, see
+            :class:`fusekit.loader.augment.Augment`.
+        epochs: Where an epoch ends: ``"cycle"``, ``"stop_first"`` or ``{"steps": N}``; None takes
+            the recipe's.
+        weights: The labeled datasets' shares: one positive integer each, or what a recipe's
+            ``by`` may be; None takes the recipe's, and is one pooled stream without one.
+        grouping: ``"mixed"``; ``"sub_batches"``: each dataset's rows are one slice of the batch;
+            ``"one_dataset"``: each step's labeled rows are of one dataset. None takes the
+            recipe's.
+        transform: Called with every finished batch, in the threads; what it gives is handed out.
+        max_bad: Largest share of samples that may give no pixels (erased ones not counted), of
+            at least 10,000 samples; above it the loader stops.
+        verify: ``"sample"`` compares every crop's digest with the index, ``"shard"`` each shard's
+            with the mixture when it is first read.
         prefetch: Batches made ahead; bounds the memory.
+        process: Make batches in a process of its own, whose threads don't disturb the trainer's.
         layout: ``"chw"`` gives images ``(B, 3, 112, 112)``, ``"hwc"`` ``(B, 112, 112, 3)``.
         arrays: ``"torch"`` tensors, ``"numpy"`` arrays, or ``"auto"``: tensors where torch is
             installed.
-        verify: ``"sample"`` compares every crop's digest with the index.
-        weights: The labeled sources' shares, one positive integer each; None is one pooled
-            stream of all labeled rows.
         block: Rows that stay together on disk while shuffling.
         window: Blocks that are shuffled together.
 
@@ -115,55 +141,51 @@ class MixtureLoader:
         rank: int = 0,
         world_size: int = 1,
         seed: int | None = None,
-        *,
         threads: int | None = None,
+        cache: CacheSettings | Mapping[str, Any] | str | None = None,
+        sampler: Mapping[str, Any] | None = None,
+        augment: Augment | Mapping[str, Any] | Literal["none", False] | None = None,
+        epochs: str | Mapping[str, int] | None = None,
+        *,
+        weights: tuple[int, ...] | str | Mapping[str, Any] | None = None,
+        grouping: Literal["mixed", "sub_batches", "one_dataset"] | None = None,
+        transform: Callable[[Batch], Batch] | None = None,
+        max_bad: float = 0.01,
+        verify: Verify = "none",
         prefetch: int = 4,
+        process: bool = False,
         layout: Layout = "chw",
         arrays: Arrays = "auto",
-        verify: Verify = "none",
-        weights: tuple[int, ...] | None = None,
         block: int = BLOCK,
         window: int = WINDOW,
     ) -> None:
         if isinstance(mixture, (str, os.PathLike)):
             mixture = Mixture.open(mixture)
-        threads = min(_MOST_THREADS, _processors()) if threads is None else threads
-        batch_size = mixture.batch_size if batch_size is None else batch_size
-        batch_size, threads = _integer("batch_size", batch_size, 1), _integer("threads", threads, 1)
-        prefetch, seed = _integer("prefetch", prefetch, 1), mixture.seed if seed is None else seed
-        rank, world_size = _integer("rank", rank), _integer("world_size", world_size)
-        if not 0 <= (seed := _integer("seed", seed)) < 1 << 64:
-            raise LoaderError("seed", f"is {seed}", "0 or more, under 2^64")
-        if weights is not None:
-            weights = tuple(_integer("a weight", weight) for weight in weights)
-        _check_choice("layout", layout, ("chw", "hwc"))
-        _check_choice("verify", verify, ("none", "sample"))
-        check_world(batch_size * world_size, rank, world_size)
-        self.mixture = mixture
-        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
-        labeled = [s.rows for s in mixture.sources if s.kind == "labeled"]
-        unlabeled = [s.rows for s in mixture.sources if s.kind == "unlabeled"]
-        self._order = Order(
-            labeled,
-            unlabeled,
-            OrderSettings(
-                seed=seed,
-                global_batch=batch_size * world_size,
-                unlabeled_fraction=mixture.unlabeled_fraction if unlabeled else Fraction(0),
-                weights=weights,
-                block=_integer("block", block), window=_integer("window", window),
-            ),
+        self._max_bad = check_share("max_bad", max_bad)
+        self._settings = settings = LoaderSettings.of(
+            mixture, batch_size=batch_size, seed=seed, threads=threads, augment=augment,
+            cache=cache, rank=rank, world_size=world_size, prefetch=prefetch, layout=layout,
+            verify=verify, weights=weights, sampler=sampler, epochs=epochs, grouping=grouping,
+            block=block, window=window,
         )  # fmt: skip
-        self._wrap = _wrapper(arrays)
-        reader = CropReader(mixture, self._order, layout, verify)
-        # Not self.plan: a cycle of references would keep the threads of a dropped loader.
-        plan = partial(self._order.plan, rank=rank, world_size=world_size)
-        self._pipeline: Pipeline | None = Pipeline(plan, reader, batch_size, threads, prefetch)
+        self.mixture = mixture
+        self.batch_size, self.rank = settings.batch_size, settings.rank
+        self.world_size = settings.world_size
+        self._order = make_order(mixture, **settings.for_order)
+        if transform is not None and not callable(transform):
+            raise LoaderError("transform", f"is {transform!r}", "what can be called with a batch")
+        finish = _Finisher(mixture, _wrapper(arrays), transform)
+        self._maker: Maker[_Handed] | None = (
+            open_process(mixture, settings, finish)
+            if process
+            else open_pipeline(mixture, self._order, settings, finish)
+        )
         self._process = os.getpid()
         self._step = self._epoch = 0
         self._resumed = False
         self._turn = object()
         self._batches = 0
+        self._times: deque[float] = deque(maxlen=_RECENT + 1)
         self._reasons: Counter[str] = Counter()
         self._bad: list[BadCrop] = []
 
@@ -203,11 +225,12 @@ class MixtureLoader:
         for step in range(self._step, end):
             if self._turn is not turn:
                 raise LoaderError("loader", "was moved or iterated anew during this 'for'")
-            draft = self._opened().take(step)
+            batch, bad = self._opened().take(step)
+            self._count(bad)
             self._step = step + 1
             if self._step == end:
                 self._epoch += 1
-            yield self._batch(step, draft)
+            yield batch
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch.
@@ -251,26 +274,31 @@ class MixtureLoader:
         self._turn = object()
 
     def report(self) -> LoaderReport:
-        """Report what was handed out, and what was stood in for."""
-        positions = self._order.positions(self._step)
-        names = {s.index: s.name for s in self.mixture.sources}
-        pooled = self._order.settings.weights is None
-        passes = {
-            "labeled" if pooled and place == 0 else names[stream.number]: position / stream.rows
-            for place, (stream, position) in enumerate(
-                zip(self._order.streams, positions, strict=True)
-            )
-        }
+        """Report what was handed out, what was stood in for, and how often sources repeated."""
+        usage = self._order.usage(self._step)
         return LoaderReport(
             self._batches, self._batches * self.batch_size, sum(self._reasons.values()),
-            dict(self._reasons), tuple(self._bad), passes,
+            dict(self._reasons), tuple(self._bad),
+            {s.name: use for s, use in zip(self.mixture.sources, usage, strict=True)},
         )  # fmt: skip
+
+    def stats(self) -> dict[str, float]:
+        """Measure how fast batches come, and where the time goes.
+
+        Returns:
+            ``images_per_s`` over the last 100 batches; ``wait_s``, the trainer's time in waiting
+            for batches, and ``wait_share`` of all its time; ``queue_depth``, batches that stood
+            ready when one was taken, on average, of ``prefetch``; ``read_us``, ``decode_us`` and
+            ``other_us``, the threads' time for each image; ``read_mb_per_s``; ``cache_hits``, the
+            share of crops from the decoded cache; and what an object store's cache counts.
+        """
+        return make_stats(self._opened().figures(), self._settings, self._times)
 
     def close(self) -> None:
         """Stop the threads and close the shards; the loader can't be iterated any more."""
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
+        if self._maker is not None:
+            self._maker.close()
+            self._maker = None
 
     def __enter__(self) -> Self:
         return self
@@ -287,56 +315,70 @@ class MixtureLoader:
         """Refuse to be pickled or copied: threads and open files can't be."""
         raise LoaderError("loader", "can't be pickled or copied", None, _OPEN_YOURS)
 
-    def _opened(self) -> Pipeline:
-        if self._pipeline is None:
+    def _opened(self) -> Maker[_Handed]:
+        if self._maker is None:
             raise LoaderError("loader", "is closed", None, "open another")
         if self._process != os.getpid():
             # A fork copies no threads: what they were doing would be waited for without end.
             raise LoaderError("loader", "was opened by another process", None, _OPEN_YOURS)
-        return self._pipeline
+        return self._maker
 
-    def _batch(self, step: int, draft: Draft) -> Batch:
-        index, wrap = self.mixture.index, self._wrap
-        self._count(sorted(draft.bad))
-        return Batch(
+    def _count(self, bad: list[BadCrop]) -> None:
+        """Count a batch that is to be handed out, unless too many samples were bad by then."""
+        # Erased rows are meant to be: they give way, so that the list shows what is damaged.
+        listed = sorted([*self._bad, *bad], key=lambda b: b.reason == "erased")[:_KEPT_BAD]
+        reasons = self._reasons + Counter(b.reason for b in bad)
+        samples = (self._batches + 1) * self.batch_size
+        damaged = sum(reasons.values()) - reasons["erased"]
+        if damaged > self._max_bad * max(samples, _FEWEST):
+            names = ", ".join(f"{b.key} ({b.reason})" for b in listed if b.reason != "erased")
+            raise LoaderError(
+                self.mixture.name, f"{damaged} of {samples} samples give no pixels: {names}",
+                f"at most {self._max_bad:g} of them",
+                "fusekit verify names every file that is damaged; max_bad allows more",
+            )  # fmt: skip
+        first = next((b for b in bad if b.reason != "erased"), None)
+        if first is not None and not sum(self._reasons.values()) - self._reasons["erased"]:
+            _log.warning(
+                "%s in %s is no usable crop (%s): the next row of its source stands in for it; "
+                "later ones are only counted, see MixtureLoader.report()",
+                first.key, first.shard, first.detail,
+            )  # fmt: skip
+        self._bad, self._reasons = listed, reasons
+        self._batches += 1
+        self._times.append(perf_counter())
+
+
+_Handed: TypeAlias = tuple[Batch, "list[BadCrop]"]
+
+
+class _Finisher:
+    """Makes the batch of a filled draft."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        wrap: Callable[[Any], Any],
+        transform: Callable[[Batch], Batch] | None,
+    ) -> None:
+        self._mixture, self._wrap, self._transform = mixture, wrap, transform
+
+    def __call__(self, step: int, draft: Draft) -> _Handed:
+        index, wrap, plan = self._mixture.index, self._wrap, draft.plan
+        batch = Batch(
             images=wrap(draft.images),
             labels=wrap(index.label[draft.rows].astype(np.int64)),
             dataset_index=wrap(index.source[draft.rows].astype(np.int64)),
-            n_labeled=draft.plan.n_labeled, step=step, rows=draft.rows, _key=self.mixture.key,
+            n_labeled=plan.n_labeled, step=step, rows=draft.rows, seeds=plan.keys,
+            parts=tuple(Part(*part) for part in plan.parts), _key=self._mixture.key,
         )  # fmt: skip
-
-    def _count(self, bad: list[BadCrop]) -> None:
-        self._batches += 1
-        if bad and not self._reasons:
-            _log.warning(
-                "%s in %s is no usable crop (%s): the next row of its stream stands in for it; "
-                "later ones are only counted, see MixtureLoader.report()",
-                bad[0].key, bad[0].shard, bad[0].detail,
-            )  # fmt: skip
-        self._reasons.update(b.reason for b in bad)
-        self._bad += bad[: _KEPT_BAD - len(self._bad)]
-
-
-def _integer(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN401 - checked here
-    """Give an integer of any kind, numpy's too, as Python's: states are JSON."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise LoaderError(name, f"is {value!r}", "an integer")
-    if least is not None and number < least:
-        raise LoaderError(name, f"is {number}", f"at least {least}")
-    return number
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise LoaderError(name, f"is {value!r}", " or ".join(repr(c) for c in choices))
+        if self._transform is not None:
+            batch = run_transform(self._transform, batch)
+        return batch, sorted(draft.bad)
 
 
 def _wrapper(arrays: Arrays) -> Callable[[Any], Any]:
-    _check_choice("arrays", arrays, ("auto", "numpy", "torch"))
+    check_choice("arrays", arrays, ("auto", "numpy", "torch"))
     if arrays == "numpy" or (arrays == "auto" and find_spec("torch") is None):
         return np.asarray
     try:
@@ -344,9 +386,3 @@ def _wrapper(arrays: Arrays) -> Callable[[Any], Any]:
     except ImportError:
         raise MissingExtraError("arrays='torch'", "torch") from None
     return torch.from_numpy  # type: ignore[no-any-return]
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

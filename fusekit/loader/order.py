@@ -12,88 +12,40 @@ blocks. Counts are Python integers, because products such as ``G * t * p`` pass 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from fractions import Fraction
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from fusekit.errors import LoaderError
+from fusekit.loader.epochs import Epochs
+from fusekit.loader.identities import ClassRows, Identities
+from fusekit.loader.order_settings import BLOCK, ORDER_VERSION, WINDOW, OrderSettings
+from fusekit.loader.plan import Plan, by_source
 from fusekit.loader.shuffle import Rows, Shuffle, Stream
-from fusekit.loader.split import split, split_tree
-from fusekit.rng import derive
+from fusekit.loader.split import in_proportion, split, split_tree
+from fusekit.loader.stand_ins import stand_ins
+from fusekit.loader.usage import SourceUsage
+from fusekit.rng import U64, derive
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from fractions import Fraction
+    from collections.abc import Iterator, Sequence
 
-ORDER_VERSION: Final = 1
-BLOCK: Final = 256
-WINDOW: Final = 512
+    from fusekit.mixture.drawing import EpochsValue
 
-
-@dataclass(frozen=True)
-class OrderSettings:
-    """Everything that the order depends on besides the rows themselves.
-
-    Attributes:
-        seed: Of every permutation and deal.
-        global_batch: Samples of one step over all ranks, ``G >= 1``.
-        unlabeled_fraction: Share of unlabeled samples, ``0 <= f < 1``.
-        weights: One positive integer per labeled source: the sources' shares of the labeled
-            samples, each source cycling on its own. None is one pooled stream, in which every
-            labeled row comes once per cycle.
-        block: Rows that stay together on disk, ``B``. 256 crops are about 1.5 MB: enough for
-            one sequential read or range request, and so few that a window mixes many shards.
-        window: Blocks that are shuffled together, ``S``. 512 blocks of 256 crops are about
-            0.8 GB: what the page cache should hold of each stream. ``tests/bench/order.py``
-            prints how well other sizes mix.
-    """
-
-    seed: int
-    global_batch: int
-    unlabeled_fraction: Fraction
-    weights: tuple[int, ...] | None = None
-    block: int = BLOCK
-    window: int = WINDOW
-
-    def __post_init__(self) -> None:
-        for name in ("global_batch", "block", "window"):
-            if getattr(self, name) < 1:
-                raise LoaderError("order", f"{name} is {getattr(self, name)}", "at least 1")
-        if not 0 <= self.unlabeled_fraction < 1:
-            raise LoaderError(
-                "order", f"unlabeled_fraction is {self.unlabeled_fraction}", "0 or more, under 1"
-            )
-        if self.weights is not None and min(self.weights, default=1) < 1:
-            raise LoaderError("order", "a weight is under 1", "positive integers")
-
-    def as_json(self) -> dict[str, Any]:
-        """Give the settings as JSON values, the fraction as text."""
-        weights = None if self.weights is None else list(self.weights)
-        fraction = str(self.unlabeled_fraction)
-        return {
-            "version": ORDER_VERSION, **asdict(self),
-            "weights": weights, "unlabeled_fraction": fraction,
-        }  # fmt: skip
+__all__ = [
+    "BLOCK",
+    "ORDER_VERSION",
+    "WINDOW",
+    "Order",
+    "OrderSettings",
+    "Plan",
+    "SourceUsage",
+    "check_world",
+]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one step gives to one rank.
-
-    Attributes:
-        rows: Rows of the index, ``(b,)``, labeled first.
-        n_labeled: How many are labeled.
-        stream: Per row, the stream that it was drawn from, as a place in ``Order.streams``.
-        ordinal: Per row, its place behind ``base`` of its stream.
-        base: Per stream, its position at the start of the step: Python integers of any size.
-    """
-
-    rows: Rows
-    n_labeled: int
-    stream: Rows
-    ordinal: Rows
-    base: tuple[int, ...]
+_Taken: TypeAlias = tuple[Rows, Rows, int]  # stream and ordinal of each row, labeled rows
 
 
 class Order:
@@ -103,10 +55,20 @@ class Order:
         labeled: Rows of each labeled source; they stand first in the index, in this order.
         unlabeled: Rows of each unlabeled source; they follow.
         settings: What the order depends on.
+        classes: Which rows each class has; needed for ``settings.sampler`` alone.
+        epochs: Where an epoch ends. The order itself does not depend on it.
+
+    Attributes:
+        settings: As given.
+        streams: The streams; the labeled ones first. Identities are one stream of labeled rows.
+        labeled_rows: How many labeled rows there are.
+        labeled_sources: How many labeled sources.
+        identities: What draws the identities; None unless ``settings.sampler`` is given.
 
     Raises:
         LoaderError: There is no labeled row, a source is empty, the weights do not match the
-            labeled sources, or unlabeled rows are asked for and there are none.
+            labeled sources, unlabeled rows are asked for and there are none, or there are fewer
+            classes than identities in a global batch.
 
     Example:
         >>> from fractions import Fraction
@@ -118,18 +80,27 @@ class Order:
     """
 
     def __init__(
-        self, labeled: Sequence[int], unlabeled: Sequence[int], settings: OrderSettings
+        self,
+        labeled: Sequence[int],
+        unlabeled: Sequence[int],
+        settings: OrderSettings,
+        classes: ClassRows | None = None,
+        epochs: EpochsValue = "cycle",
     ) -> None:
         _check(labeled, unlabeled, settings)
         self.settings = settings
         self.labeled_rows = sum(labeled)
-        pooled = settings.weights is None
-        self.streams = _streams([self.labeled_rows] if pooled else labeled, 0, 0) + _streams(
-            unlabeled, len(labeled), self.labeled_rows
-        )
-        self._labeled = 1 if pooled else len(labeled)
-        self._trees = (split_tree(settings.weights or (1,)), split_tree(unlabeled or (1,)))
+        self.identities = _identities(settings, classes)
+        self.labeled_sources, self._sources = len(labeled), (*labeled, *unlabeled)
+        self._edges = np.cumsum((0, *self._sources))
+        # Where each step is one source's, the sources take turns even without weights.
+        weights = settings.weights or (labeled if settings.grouping == "one_dataset" else None)
+        pooled = [self.labeled_rows] if weights is None else labeled
+        self.streams = _streams(pooled, 0, 0) + _streams(unlabeled, len(labeled), self.labeled_rows)
+        self._labeled, self._weights = len(pooled), tuple(weights or (1,))
+        self._trees = (split_tree(self._weights), split_tree(unlabeled or (1,)))
         self._shuffle = Shuffle(self.streams, settings.seed, settings.block, settings.window)
+        self._epochs = Epochs.under(epochs, self._cycle(), self._passes())
 
     def counts(self, step: int) -> tuple[int, int]:
         """Give how many labeled and unlabeled samples all steps before ``step`` take: L, U."""
@@ -142,24 +113,26 @@ class Order:
         """Give the position of every stream at the start of a step: Q_k(step)."""
         labeled, unlabeled = self.counts(step)
         others = len(self.streams) - self._labeled
-        shares = split(self._trees[0], labeled, self._labeled)
+        if self.settings.grouping == "one_dataset":
+            rows = self.settings.labeled_per_step.numerator
+            shares = [turns * rows for turns in split(self._trees[0], step, self._labeled)]
+        else:
+            shares = split(self._trees[0], labeled, self._labeled)
         return tuple(shares + (split(self._trees[1], unlabeled, others) if others else []))
 
     def epoch_start(self, epoch: int) -> int:
         """Give the first step of an epoch; the epoch ends where the next one starts.
 
-        An epoch draws as many labeled samples as there are labeled rows, rounded to whole steps
-        so that no remainder is ever lost: it is carried into the next epoch.
+        ``cycle``: an epoch draws as many labeled samples as there are labeled rows, rounded to
+        whole steps so that no remainder is ever lost: it is carried into the next epoch; with
+        identities it is a visit to the classes. ``stop_first``: it is the steps in which the first
+        of all streams is gone through. Or it is a number of steps.
         """
-        share = self.settings.unlabeled_fraction
-        per_step = self.settings.global_batch * (share.denominator - share.numerator)
-        return -(-epoch * self.labeled_rows * share.denominator // per_step)
+        return self._epochs.start(epoch)
 
     def epoch_of(self, step: int) -> int:
         """Give the epoch that a step lies in."""
-        share = self.settings.unlabeled_fraction
-        per_step = self.settings.global_batch * (share.denominator - share.numerator)
-        return step * per_step // (self.labeled_rows * share.denominator)
+        return self._epochs.of(step)
 
     def plan(self, step: int, rank: int, world_size: int) -> Plan:
         """Give the rows of one step on one rank.
@@ -175,33 +148,178 @@ class Order:
         Raises:
             LoaderError: The rank or the world size cannot be.
         """
+        return self.plans(range(step, step + 1), rank, world_size)[0]
+
+    def plans(self, steps: range, rank: int, world_size: int) -> list[Plan]:
+        """Give the plans of successive steps: the same as one by one, for less time each.
+
+        Args:
+            steps: From a step on, without gaps.
+            rank: From 0 to ``world_size - 1``.
+            world_size: A divisor of the global batch.
+
+        Raises:
+            LoaderError: The rank or the world size cannot be.
+        """
         check_world(self.settings.global_batch, rank, world_size)
-        base, end = self.positions(step), self.positions(step + 1)
-        (l_start, u_start), (l_end, u_end) = self.counts(step), self.counts(step + 1)
-        labeled, unlabeled = l_end - l_start, u_end - u_start
-        dealt = labeled - labeled % world_size
-        turn = derive(self.settings.seed, step)
-        mine = np.arange((rank - turn) % world_size, dealt, world_size, dtype=np.int64)
-        if (extra := (rank - l_start) % world_size) < labeled - dealt:
-            mine = np.append(mine, np.int64(dealt + extra))
-        # The exact complement of the labeled deal: every rank ends with b rows.
-        turn = -1 - u_start
-        rest = np.arange((turn - rank) % world_size, unlabeled, world_size, dtype=np.int64)
-        sizes = [after - before for before, after in zip(base, end, strict=True)]
-        numbers = range(len(self.streams))
-        streams, ordinals = _join(
-            self._listed(step, numbers[: self._labeled], sizes, mine)
-            + self._listed(step, numbers[self._labeled :], sizes, rest)
-        )
-        rows = self._shuffle.rows(streams, base, ordinals)
-        return Plan(rows, len(mine), streams, ordinals, base)
+        bases = [self.positions(step) for step in range(steps.start, steps.stop + 1)]
+        taken = [
+            self._taken(step, rank, world_size, base, end)
+            for step, base, end in zip(steps, bases, bases[1:], strict=False)
+        ]
+        first = bases[0]
+        later = [
+            np.array([now - at for now, at in zip(base, first, strict=True)], np.int64)[streams]
+            for base, (streams, _, _) in zip(bases, taken, strict=False)
+        ]
+        # One call for all: the vectorised permutations cost by the call more than by the row.
+        drawn = self._rows(steps, first, taken, later)
+        plans = [
+            Plan(rows, n_labeled, streams, ordinals, base, keys)
+            for base, (streams, ordinals, n_labeled), (rows, keys) in zip(
+                bases, taken, drawn, strict=False
+            )
+        ]
+        if self.settings.grouping == "mixed":
+            return plans
+        return [by_source(plan, self._edges) for plan in plans]
+
+    def stand_ins(self, plan: Plan, place: int) -> Iterator[int]:
+        """Give rows that may stand in for one that gives no pixels; none is consumed by it.
+
+        First the rows of its own source at the next positions of its stream; of a small source in
+        a large pool also the rows that follow it in the index. For identities, first the other
+        images of its class that the batch has not, then the others, then rows of its source.
+
+        Args:
+            plan: A plan of this order.
+            place: Of the row in it.
+
+        Yields:
+            Up to 64 rows, each once, never the row itself: all others if its source has no more.
+        """
+        return stand_ins(self, plan, place)
+
+    def same_identity(self, plan: Plan, place: int) -> Iterator[int]:
+        """Give the other images of a row's class, those after it in its cycle first.
+
+        Args:
+            plan: A plan of this order, which must be one of identities.
+            place: Of a labeled row in it.
+        """
+        if self.identities is None:
+            return iter(())
+        step = plan.base[0] // self.settings.labeled_per_step.numerator
+        return self.identities.others(step, int(plan.ordinal[place]))
+
+    def source_of(self, row: int) -> int:
+        """Give the source index of a row."""
+        return int(np.searchsorted(self._edges, row, "right")) - 1
+
+    def source_rows(self, source: int) -> tuple[int, int]:
+        """Give the first row of a source and how many it has."""
+        return int(self._edges[source]), self._sources[source]
+
+    def usage(self, step: int) -> list[SourceUsage]:
+        """Give how far the steps before one have gone through each source, over all ranks."""
+        positions = self.positions(step)
+        labeled = self._sources[: self.labeled_sources]
+        drawn, exact = list(positions[: self._labeled]), True
+        if self.identities is not None:
+            drawn, exact = in_proportion(self.identities.per_source, drawn[0]), False
+        elif len(labeled) > self._labeled:
+            cycles, rest = divmod(drawn[0], self.labeled_rows)
+            parts = in_proportion(labeled, rest)
+            drawn = [cycles * n + part for n, part in zip(labeled, parts, strict=True)]
+            exact = rest == 0
+        return [
+            SourceUsage(k, rows, count, exact or k >= len(labeled))
+            for k, (rows, count) in enumerate(
+                zip(self._sources, (*drawn, *positions[self._labeled :]), strict=True)
+            )
+        ]
 
     def rows_at(self, stream: int, position: int, count: int) -> list[int]:
         """Give the rows at ``count`` successive positions of a stream."""
         base = tuple(position if k == stream else 0 for k in range(len(self.streams)))
         which = np.full(count, stream, np.int64)
-        rows = self._shuffle.rows(which, base, np.arange(count))
+        rows, _ = self._shuffle.draw(which, base, np.arange(count))
         return [int(row) for row in rows]
+
+    def _cycle(self) -> Fraction:
+        if self.identities is not None:
+            return Fraction(self.identities.steps)
+        return self.labeled_rows / self.settings.labeled_per_step
+
+    def _passes(self) -> list[Fraction]:
+        """Give for each stream that is drawn from the steps of one pass, exactly."""
+        if self.identities is not None:
+            passes = [self._cycle()]
+        else:
+            per_step = self.settings.labeled_per_step / sum(self._weights)
+            passes = [
+                stream.rows / (per_step * weight)
+                for stream, weight in zip(self.streams, self._weights, strict=False)
+            ]
+        share = self.settings.unlabeled_fraction
+        if share:
+            rows = sum(stream.rows for stream in self.streams[self._labeled :])
+            passes.append(rows / (self.settings.global_batch * share))
+        return passes
+
+    def _dealt(self, step: int, rank: int, world_size: int) -> Rows:
+        """Give the places of a step's labeled list that a rank gets."""
+        (start, _), (end, _) = self.counts(step), self.counts(step + 1)
+        labeled = end - start
+        dealt = labeled - labeled % world_size
+        turn = derive(self.settings.seed, step)
+        mine = np.arange((rank - turn) % world_size, dealt, world_size, dtype=np.int64)
+        if (extra := (rank - start) % world_size) < labeled - dealt:
+            mine = np.append(mine, np.int64(dealt + extra))
+        return mine
+
+    def _taken(
+        self, step: int, rank: int, world_size: int, base: tuple[int, ...], end: tuple[int, ...]
+    ) -> _Taken:
+        """Find which places of which streams a step gives to a rank."""
+        sizes = [after - before for before, after in zip(base, end, strict=True)]
+        numbers = range(len(self.streams))
+        if self.identities is None:
+            mine = self._dealt(step, rank, world_size)
+            labeled = self._listed(step, numbers[: self._labeled], sizes, mine)
+        else:
+            labeled = [(0, self.identities.ordinals(rank, world_size))]
+        # The exact complement of the labeled deal: every rank ends with b rows.
+        (_, start), (_, stop) = self.counts(step), self.counts(step + 1)
+        rest = np.arange((-1 - start - rank) % world_size, stop - start, world_size, dtype=np.int64)
+        streams, ordinals = _join(
+            labeled + self._listed(step, numbers[self._labeled :], sizes, rest)
+        )
+        return streams, ordinals, len(streams) - len(rest)
+
+    def _rows(
+        self, steps: range, first: tuple[int, ...], taken: list[_Taken], later: list[Rows]
+    ) -> list[tuple[Rows, U64]]:
+        """Give the rows of some steps, and their augmentation keys."""
+        known = [0 if self.identities is None else n_labeled for _, _, n_labeled in taken]
+        which = [streams[n:] for n, (streams, _, _) in zip(known, taken, strict=True)]
+        ordinals = [
+            (ordinals + behind)[n:]
+            for n, (_, ordinals, _), behind in zip(known, taken, later, strict=True)
+        ]
+        rows, keys = self._shuffle.draw(np.concatenate(which), first, np.concatenate(ordinals))
+        edges = np.cumsum([len(part) for part in which])[:-1]
+        drawn = list(zip(np.split(rows, edges), np.split(keys, edges), strict=True))
+        if self.identities is None:
+            return drawn
+        people = [
+            self.identities.draw(step, ordinals[:n])
+            for step, n, (_, ordinals, _) in zip(steps, known, taken, strict=True)
+        ]
+        return [
+            (np.concatenate([mine, others]), np.concatenate([my_keys, their_keys]))
+            for (mine, my_keys), (others, their_keys) in zip(people, drawn, strict=True)
+        ]
 
     def _listed(
         self, step: int, streams: range, sizes: list[int], mine: Rows
@@ -247,6 +365,14 @@ def _check(labeled: Sequence[int], unlabeled: Sequence[int], settings: OrderSett
         )
     if settings.unlabeled_fraction and not unlabeled:
         raise LoaderError("order", "unlabeled samples are asked for, no source has any")
+
+
+def _identities(settings: OrderSettings, classes: ClassRows | None) -> Identities | None:
+    if settings.sampler is None:
+        return None
+    if classes is None:
+        raise LoaderError("order", "identities are asked for without the classes' rows")
+    return Identities(classes, settings.sampler, settings.seed)
 
 
 def _streams(rows: Sequence[int], number: int, first_row: int) -> tuple[Stream, ...]:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from itertools import islice
+from threading import Lock, local
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import cv2
 import numpy as np
 
 from fusekit.errors import LoaderError
 from fusekit.faces.rewarp import Rewarp
-from fusekit.loader.decode import (
-    CropDecoder,
-    Decoder,
-    Layout,
-    Pixels,
-    RewarpDecoder,
-    UnusableCropError,
-)
-from fusekit.loader.files import ShardFiles
+from fusekit.loader.augmenter import Augmenter
+from fusekit.loader.decode import RAW, CropDecoder, RewarpDecoder, UnusableCropError
+from fusekit.loader.verify import Verifier
 
 if TYPE_CHECKING:
+    from fusekit.loader.augment import Augment
+    from fusekit.loader.decode import Decoder, Layout, Pixels
+    from fusekit.loader.decoded import DecodedCache
+    from fusekit.loader.files import ShardSource
+    from fusekit.loader.memory import Memory
     from fusekit.loader.order import Order, Plan
     from fusekit.loader.shuffle import Rows
+    from fusekit.loader.verify import Verify
     from fusekit.mixture.mixture import Mixture
 
-Verify: TypeAlias = Literal["none", "sample"]
-
+_RUN: Final = 32  # crops taken from the cache, or split by colour, in one call: 1.2 MB
 _MOST_STAND_INS: Final = 64
-_DIGEST_BYTES: Final = 8
 
 
 @dataclass(frozen=True, order=True)
@@ -65,33 +66,74 @@ class Draft:
     bad: list[BadCrop] = field(default_factory=list)
 
 
+@dataclass
+class Work:
+    """What the decoding threads have done, in counts and nanoseconds summed over the threads."""
+
+    crops: int = 0
+    cached: int = 0
+    bytes: int = 0
+    read: int = 0
+    decode: int = 0
+    rest: int = 0
+
+    def add(self, other: Work) -> None:
+        """Add another's counts."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """How crops are read.
+
+    Attributes:
+        layout: Of the images.
+        verify: Which crops are compared with their digests.
+        augment: What is done to the crops.
+    """
+
+    layout: Layout
+    verify: Verify
+    augment: Augment
+
+
 class CropReader:
     """Read a mixture's crops, from any number of threads.
 
     Args:
         mixture: The mixture, opened.
         order: The order that stand-ins follow.
-        layout: Of the images.
-        verify: ``"sample"`` compares every crop's digest with the index before decoding it.
+        source: Where the shards are.
+        memory: Where batches go.
+        settings: How they are read.
+        cache: Crops that were decoded earlier; None: every crop is decoded.
     """
 
-    def __init__(self, mixture: Mixture, order: Order, layout: Layout, verify: Verify) -> None:
-        self._mixture = mixture
-        self._index = mixture.index
-        self._order = order
-        self._layout: Layout = layout
-        self._verify = verify
-        self._files = ShardFiles(mixture.shard_paths)
+    def __init__(
+        self,
+        mixture: Mixture,
+        order: Order,
+        source: ShardSource,
+        memory: Memory,
+        settings: ReaderSettings,
+        cache: DecodedCache | None = None,
+    ) -> None:
+        self._mixture, self._index, self._order = mixture, mixture.index, order
+        self._source, self._memory = source, memory
+        self._settings, self._cache = settings, cache
+        self._verifier = Verifier(settings.verify, mixture.index, lambda: _digests(mixture), source)
         self._width, self._height = mixture.crop_size
         self._templates = [source.template for source in mixture.sources]  # by source index
         others = sorted(set(self._templates) - {mixture.template})
         self._rewarps = {template: Rewarp.of(template) for template in others}
+        self._threads = local()
+        self._lock = Lock()
+        self.work = Work()
 
     def draft(self, plan: Plan) -> Draft:
-        """Make the empty memory of a batch."""
-        size = (self._height, self._width)
-        shape = (3, *size) if self._layout == "chw" else (*size, 3)
-        return Draft(plan, np.empty((len(plan.rows), *shape), np.uint8), plan.rows.copy())
+        """Take the memory of a batch; whatever stands in it is filled over."""
+        return Draft(plan, self._memory.take(), plan.rows.copy())
 
     def fill(self, draft: Draft, start: int, stop: int) -> None:
         """Read and decode the rows at places ``start`` to ``stop`` of a batch.
@@ -99,87 +141,193 @@ class CropReader:
         Raises:
             LoaderError: A shard can't be read, or too many rows in succession give no pixels.
         """
-        decoders = self._decoders()
-        rows = draft.plan.rows[start:stop]
+        tools = self._tools()
+        work = Work()
+        for first in range(start, stop, _RUN):
+            self._fill_run(draft, slice(first, min(first + _RUN, stop)), tools, work)
+        with self._lock:
+            self.work.add(work)
+
+    def at(self, step: int) -> None:
+        """Be told that the trainer has come to a step."""
+        self._source.at(step)
+
+    def figures(self) -> dict[str, float]:
+        """Give the counts of the shards' source and of the cache."""
+        figures = dict(self._source.figures())
+        return figures | (dict(self._cache.figures()) if self._cache is not None else {})
+
+    def close(self) -> None:
+        """Close the shards and the cache."""
+        self._source.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def _fill_run(self, draft: Draft, places: slice, tools: _Tools, work: Work) -> None:
+        began, before = perf_counter_ns(), work.read + work.decode
+        rows, target = draft.plan.rows[places], draft.images[places]
+        crops = target if tools.run is None else tools.run[: len(rows)]
+        kept = [False] * len(rows)
+        if self._cache is not None:
+            kept = self._cache.load(rows, crops).tolist()
+        where = self._where(rows) if not all(kept) else None
+        edits = tools.augmenter and tools.augmenter.choose(draft.plan.keys[places])
+        for place, row in enumerate(rows.tolist() if where or edits else ()):
+            crop = crops[place]
+            if where and not kept[place]:
+                self._decode(draft, places.start + place, row, where[place], crop, tools, work)
+            for edit in edits[place] if edits else ():
+                edit(crop)
+        if tools.run is not None:
+            _split(crops, target)
+        work.crops += len(rows)
+        work.cached += sum(kept)
+        work.rest += perf_counter_ns() - began - (work.read + work.decode - before)
+
+    def _where(self, rows: Rows) -> list[_Where]:
         index = self._index
         named = (index.shard, index.offset, index.length, index.format, index.source)
         columns = [column[rows].tolist() for column in named]
-        places = zip(range(start, stop), rows.tolist(), *columns, strict=True)
-        for place, row, shard, offset, length, code, source in places:
-            try:
-                data = self._bytes(row, shard, offset, length)
-                decoders[source].decode(data, code, draft.images[place])
-            except UnusableCropError as error:
-                self._stand_in(draft, place, decoders, error)
-            except Exception as error:
-                error.add_note(f"while reading {self._where(row)}")
-                raise
+        return [_Where(*values) for values in zip(*columns, strict=True)]
 
-    def close(self) -> None:
-        """Close the shards."""
-        self._files.close()
+    def _decode(
+        self,
+        draft: Draft,
+        place: int,
+        row: int,
+        at: _Where,
+        crop: Pixels,
+        tools: _Tools,
+        work: Work,
+    ) -> None:
+        began = read = perf_counter_ns()
+        try:
+            data = self._bytes(row, at)
+            read = perf_counter_ns()
+            tools.decoders[at.source].decode(data, at.format, crop)
+            work.bytes += at.length
+            if self._cache is not None:
+                self._cache.store(row, crop)
+        except UnusableCropError as error:
+            self._stand_in(draft, place, crop, tools, error)
+        except LoaderError:
+            raise  # it says which row
+        except Exception as error:
+            error.add_note(f"while reading {self._named(row)}")
+            raise
+        work.read += read - began
+        work.decode += perf_counter_ns() - read
 
-    def _decoders(self) -> list[Decoder]:
-        """Make the decoder of each source; those of one template share theirs."""
-        plain = CropDecoder(self._height, self._width, self._layout)
-        others = {
-            template: RewarpDecoder(rewarp, self._layout)
-            for template, rewarp in self._rewarps.items()
-        }
-        return [others.get(template, plain) for template in self._templates]
+    def _tools(self) -> _Tools:
+        """Give this thread's own decoders and memory."""
+        tools: _Tools | None = getattr(self._threads, "tools", None)
+        if tools is None:
+            tools = self._threads.tools = self._make_tools()
+        return tools
 
-    def _bytes(self, row: int, shard: int, offset: int, length: int) -> bytes:
-        if length <= 0:
+    def _make_tools(self) -> _Tools:
+        height, width, settings = self._height, self._width, self._settings
+        plain = CropDecoder(height, width)
+        others = {template: RewarpDecoder(rewarp) for template, rewarp in self._rewarps.items()}
+        size = (_RUN, height, width, 3)
+        return _Tools(
+            decoders=[others.get(template, plain) for template in self._templates],
+            augmenter=(
+                Augmenter(settings.augment, height, width) if settings.augment.active else None
+            ),
+            run=np.empty(size, np.uint8) if settings.layout == "chw" else None,
+        )  # fmt: skip
+
+    def _bytes(self, row: int, at: _Where) -> bytes | memoryview:
+        if at.length <= 0:
             raise UnusableCropError("erased", "its length in the index is 0")
         try:
-            data = self._files.read(shard, offset, length)
+            # Of raw pixels nothing is left to do but a copy: straight from the shard's pages.
+            read = self._source.view if at.format == RAW else self._source.read
+            data = read(at.shard, at.offset, at.length)
+            if len(data) < at.length:
+                raise UnusableCropError("short", f"{len(data)} of {at.length} bytes are there")
+            self._verifier.check(row, at.shard, data)
         except OSError as error:
             raise LoaderError(
-                self._where(row), f"can't be read: {error.strerror or error}", None,
+                self._named(row), f"can't be read: {error.strerror or error}", None,
                 "fusekit verify names every file that is missing or damaged",
             ) from error  # fmt: skip
-        if len(data) < length:
-            raise UnusableCropError("short", f"{len(data)} of {length} bytes are there")
-        if self._verify == "sample":
-            found = hashlib.sha256(data).digest()[:_DIGEST_BYTES]
-            if found != self._index.digest[row].tobytes():
-                raise UnusableCropError("digest", "its bytes are not those that were stored")
         return data
 
     def _stand_in(
-        self, draft: Draft, place: int, decoders: list[Decoder], error: UnusableCropError
+        self, draft: Draft, place: int, crop: Pixels, tools: _Tools, error: UnusableCropError
     ) -> None:
-        """Fill a place with the row at the next position of its stream that gives pixels.
+        """Fill a place with the next row of its source that gives pixels.
 
-        That position is not consumed: its row comes again in its turn, so no count changes.
+        That row's position is not consumed: it comes again in its turn, so no count changes.
         """
         plan, index = draft.plan, self._index
         first = int(plan.rows[place])
         draft.bad.append(self._bad(first, error))
-        stream = int(plan.stream[place])
-        position = plan.base[stream] + int(plan.ordinal[place])
-        # Twice its rows: the next cycle may give a row last that this cycle gave already.
-        tries = min(_MOST_STAND_INS, 2 * self._order.streams[stream].rows)
-        for row in self._order.rows_at(stream, position + 1, tries):
+        tries = 0
+        for row in islice(self._order.stand_ins(plan, place), _MOST_STAND_INS):
+            tries += 1
+            at = _Where(
+                int(index.shard[row]), int(index.offset[row]), int(index.length[row]),
+                int(index.format[row]), int(index.source[row]),
+            )  # fmt: skip
             try:
-                data = self._bytes(
-                    row, int(index.shard[row]), int(index.offset[row]), int(index.length[row])
-                )
-                decoder = decoders[int(index.source[row])]
-                decoder.decode(data, int(index.format[row]), draft.images[place])
+                tools.decoders[at.source].decode(self._bytes(row, at), at.format, crop)
             except UnusableCropError:
                 continue  # counted in its own turn
             draft.rows[place] = row
             return
         raise LoaderError(
-            self._where(first), f"is no usable crop ({error.detail})",
+            self._named(first), f"is no usable crop ({error.detail})",
             f"one, or one among the {tries} rows after it",
             "fusekit verify names every file that is missing or damaged",
         )  # fmt: skip
 
     def _bad(self, row: int, error: UnusableCropError) -> BadCrop:
-        shard = self._files.paths[int(self._index.shard[row])].name
+        shard = self._source.name(int(self._index.shard[row])).rpartition("/")[2]
         return BadCrop(self._mixture.key(row), shard, error.reason, error.detail)
 
-    def _where(self, row: int) -> str:
-        return f"{self._mixture.key(row)} in {self._files.paths[int(self._index.shard[row])]}"
+    def _named(self, row: int) -> str:
+        shard = int(self._index.shard[row])
+        return f"{self._mixture.key(row)} in {self._source.name(shard)}"
+
+
+class _Where(NamedTuple):
+    """What the index says of one row."""
+
+    shard: int
+    offset: int
+    length: int
+    format: int
+    source: int
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """What one thread decodes with.
+
+    Attributes:
+        decoders: Of each source.
+        augmenter: None: crops stay as they are.
+        run: Memory of a run beside the batch, where colours are split; None: it needs none.
+    """
+
+    decoders: list[Decoder]
+    augmenter: Augmenter | None
+    run: Pixels | None
+
+
+def _split(crops: Pixels, out: Pixels) -> None:
+    """Split the colours of a run: ``(n, H, W, 3)`` to ``(n, 3, H, W)``, in one call.
+
+    Each crop is one row of a picture, so the planes go straight to where they belong.
+    """
+    count, height, width, _ = crops.shape
+    planes = out.reshape(count, 3, height * width)
+    cv2.split(crops.reshape(count, height * width, 3), [planes[:, c] for c in range(3)])
+
+
+def _digests(mixture: Mixture) -> list[tuple[str, int]]:
+    shards = mixture.shards
+    return list(zip(shards["sha256"].to_pylist(), shards["size"].to_pylist(), strict=True))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fusekit.rng import U64, derive, permute
+from fusekit.rng import U64, derive, permute, rank_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Rows: TypeAlias = npt.NDArray[np.int64]
 
 _LANE = 0
+_LOOK = derive("augment")
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,16 @@ class Shuffle:
         self._window = np.array([s for _, s, _ in shapes], np.uint64)
         self._slots = np.array([p for _, _, p in shapes], np.uint64)
 
-    def rows(self, which: Rows, base: Sequence[int], ordinal: Rows) -> Rows:
-        """Give the rows at some positions of the streams.
+    def draw(self, which: Rows, base: Sequence[int], ordinal: Rows) -> tuple[Rows, U64]:
+        """Give the rows at some positions of the streams, and their augmentation keys.
 
         Args:
             which: Per row, the place of its stream.
             base: Per stream, a position: integers of any size.
             ordinal: Per row, how far its position is behind its stream's ``base``.
+
+        Returns:
+            The rows, and for each ``derive(key of its cycle, derive("augment"), place in it)``.
         """
         starts = [divmod(at, size) for at, size in zip(base, self._sizes, strict=True)]
         within = np.array([i for _, i in starts], np.int64)[which] + ordinal
@@ -78,8 +82,10 @@ class Shuffle:
             laps = range(int(later[mine].max()) + 1)
             table = [_keys(self._seed, self._numbers[k], starts[k][0] + lap) for lap in laps]
             keys[mine] = np.array(table, np.uint64)[later[mine]]
-        place = self._scatter(which, (within - later * sizes).astype(np.uint64), keys)
-        return np.asarray(self._first[which] + place.astype(np.int64), np.int64)
+        at = (within - later * sizes).astype(np.uint64)
+        place = self._scatter(which, at, keys)
+        rows = np.asarray(self._first[which] + place.astype(np.int64), np.int64)
+        return rows, rank_words(np.stack([keys[:, 0], np.full_like(at, _LOOK), at], 1), 0)
 
     def _scatter(self, which: Rows, x: U64, keys: U64) -> U64:
         """Permute ``x``, each in ``[0, N)`` of its stream, under its two keys."""

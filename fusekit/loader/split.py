@@ -74,3 +74,18 @@ def split(root: Node, count: int, leaves: int) -> list[int]:
         else:
             shares[node] = size
     return shares
+
+
+def in_proportion(weights: Sequence[int], count: int) -> list[int]:
+    """Share out a count by weights of which some, but not all, may be 0.
+
+    Example:
+        >>> in_proportion([3, 0, 1], 10)
+        [8, 0, 2]
+    """
+    some = [k for k, weight in enumerate(weights) if weight]
+    parts = [0] * len(weights)
+    shares = split(split_tree([weights[k] for k in some]), count, len(some))
+    for k, share in zip(some, shares, strict=True):
+        parts[k] = share
+    return parts

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusekit.mixture.labels import LabelRange
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 FILES: Final = (
     "labeled.parquet", "unlabeled.parquet", "classes.parquet", "members.parquet",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 FORMATS: Final = ("jpg", "png", "raw")
 DIGEST_BYTES: Final = 8

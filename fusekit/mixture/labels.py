@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusekit.mixture.select import Selection
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _MAX_LABELS: Final = 2**31 - 1
 

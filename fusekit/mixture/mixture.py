@@ -17,7 +17,9 @@ from fusekit.fingerprint import file_sha256
 from fusekit.mixture.index import Index, key_at, open_by_class, open_index, open_keys
 from fusekit.mixture.plan import FORMAT_VERSION
 from fusekit.mixture.recipe import Recipe
+from fusekit.mixture.remote import fetch_mixture
 from fusekit.schema import CLASSES_SCHEMA, SHARDS_SCHEMA
+from fusekit.storage.url import is_url
 from fusekit.store import layout
 from fusekit.store.commit import read_record
 from fusekit.store.datasets import open_dataset
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 Verify: TypeAlias = Literal["pins", "files", "none"]
 
@@ -65,8 +67,10 @@ class Mixture:
 
     Attributes:
         name: Its name.
-        path: Its folder.
-        store: The store it stands in.
+        path: Its folder; for a mixture in an object store, where its tables are kept here.
+        store: The store it stands in. For a mixture in an object store, a folder laid out as
+            one, which holds this mixture's tables and nothing else.
+        url: URL of the object store it stands in; None for a local one.
         recipe: The recipe it was built by.
         fingerprint: Changes with any row or label.
         sources: Its datasets, labeled first.
@@ -80,8 +84,10 @@ class Mixture:
         crop_size: Width and height of the loaded crops in pixels.
     """
 
-    def __init__(self, path: Path, store: Storage, about: dict[str, Any]) -> None:
-        self.path, self.store = path, store
+    def __init__(
+        self, path: Path, store: Storage, about: dict[str, Any], url: str | None = None
+    ) -> None:
+        self.path, self.store, self.url = path, store, url
         self.name: str = about["name"]
         self.fingerprint: str = about["fingerprint"]
         self.recipe = Recipe.model_validate(about["recipe"])
@@ -119,10 +125,16 @@ class Mixture:
 
         A dataset that has only grown since is no fault: the mixture reads what it pinned.
 
+        From an object store, the tables that loading needs are fetched once and kept under
+        ``FUSEKIT_CACHE`` (else the user's cache), their digests checked; later only the small
+        ``mixture.json`` is asked for. Shards and datasets are not looked at, since there may be
+        thousands: every shard's digest is checked when it is fetched.
+
         Args:
-            path: The mixture's folder, or its name in the store.
-            store: The store's path when ``path`` is a name; None takes ``FUSEKIT_STORE``, else
-                ``./fusekit-store``.
+            path: The mixture's folder, its URL (``s3://BUCKET/STORE/mixtures/NAME``, ``gs://``,
+                ``https://``), or its name in the store.
+            store: The store's path or URL when ``path`` is a name; None takes ``FUSEKIT_STORE``,
+                else ``./fusekit-store``.
             verify: ``pins``: files of the mixture and its shards have their sizes, and its
                 datasets still hold the shards that it was built from. ``files``: the digests of
                 its files too, which reads every table once. ``none``: neither.
@@ -131,20 +143,26 @@ class Mixture:
             MixtureError: There is no such mixture, it is damaged or of a newer format, or a
                 shard of it is missing or of another size.
             FingerprintError: A dataset was ingested anew, or is gone.
+            StorageError: The object store can't be read.
+            MissingExtraError: It is in an object store and ``fusekit[remote]`` is not installed.
 
         Example:
             >>> Mixture.open("fusekit-store/mixtures/demo").num_classes  # doctest: +SKIP
             19
         """
         folder = Path(path).expanduser()
-        if folder.name == os.fspath(path) and not (folder / "mixture.json").is_file():
+        url = _url(os.fspath(path), store)
+        if url is not None:
+            url, home = fetch_mixture(url, digests=verify == "files")
+            folder = home / layout.mixture(folder.name)
+        elif folder.name == os.fspath(path) and not (folder / "mixture.json").is_file():
             folder = open_store(store).path(layout.mixture(folder.name))
         about = _read(folder)
         try:
-            mixture = cls(folder, open_store(folder.parent.parent), about)
+            mixture = cls(folder, open_store(folder.parent.parent), about, url)
         except (KeyError, TypeError, ValueError):
             raise _damaged(folder, "mixture.json is damaged") from None
-        if verify != "none":
+        if verify != "none" and url is None:
             mixture._check_files(digests=verify == "files")
             mixture._check_pins()
         return mixture
@@ -194,9 +212,34 @@ class Mixture:
         return read_table(self.store, self._name("shards.parquet"), SHARDS_SCHEMA)
 
     @cached_property
+    def shard_names(self) -> list[str]:
+        """Name of each shard in the store, by its number in the index."""
+        names: list[str] = self.shards["path"].to_pylist()
+        return names
+
+    @cached_property
     def shard_paths(self) -> list[Path]:
-        """Path of each shard, by its number in the index."""
-        return [self.store.path(name) for name in self.shards["path"].to_pylist()]
+        """Path of each shard, by its number in the index.
+
+        Raises:
+            MixtureError: They are in an object store.
+        """
+        if self.url is not None:
+            raise MixtureError(
+                self.name, f"its shards are in {self.url}", "a local store",
+                "copy the store here, or read it by MixtureLoader",
+            )  # fmt: skip
+        return [self.store.path(name) for name in self.shard_names]
+
+    def shard_url(self, shard: int) -> str:
+        """Give a shard's URL, or its path in a local store.
+
+        Args:
+            shard: Its number in the index.
+        """
+        if self.url is None:
+            return str(self.shard_paths[shard])
+        return f"{self.url}/{self.shard_names[shard]}"
 
     @cached_property
     def index(self) -> Index:
@@ -277,6 +320,15 @@ class Mixture:
                     f"the dataset of fingerprint {source.fingerprint[:12]}",
                     "build the mixture again",
                 )
+
+
+def _url(path: str, store: str | os.PathLike[str] | None) -> str | None:
+    """Give the mixture's URL; None when it is in a local store."""
+    if is_url(path):
+        return path.rstrip("/")
+    local = len(Path(path).parts) != 1 or Path(path, "mixture.json").is_file()
+    place = os.fspath(layout.store_place(store))
+    return None if local or not is_url(place) else f"{place.rstrip('/')}/{layout.mixture(path)}"
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from fusekit.store.findings import Finding, find_fresh
 
 if TYPE_CHECKING:
     from fusekit.mixture.recipe import LabeledSource, Recipe, UnlabeledSource
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 FORMAT_VERSION: Final = 1
 

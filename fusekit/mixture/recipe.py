@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -22,30 +21,29 @@ from pydantic import (
 from fusekit.cards.checking import checked, nearest
 from fusekit.cards.safe_yaml import read_yaml
 from fusekit.errors import RecipeError
+from fusekit.mixture.drawing import (
+    By,
+    Epochs,
+    Grouping,
+    SamplerSettings,
+    Weights,
+    check_identities,
+    check_named,
+    check_weights,
+    exact,
+)
 from fusekit.shipped import shipped
 
-_MAX_DENOMINATOR: Final = 1_000_000
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _MAX_WHERE: Final = 10_000
-_SHARE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18}|/[0-9]{1,9})?")
 
 
 def _exact_fraction(value: object) -> Fraction:
-    # Through text: 0.1 means one tenth, not the binary number nearest to it.
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
-        msg = f"{value!r} is no number; expected a share such as 0.25 or 1/4"
-        raise ValueError(msg)  # noqa: TRY004 - pydantic turns only ValueError into its findings
-    text = str(value).strip()
-    try:
-        # The form is checked first: the power in "1e999999999" would be worked out.
-        fraction = Fraction(text if isinstance(value, float) or _SHARE.fullmatch(text) else "")
-    except (ValueError, ZeroDivisionError):
-        msg = f"{value!r} is no share; expected 0.25 or 1/4"
-        raise ValueError(msg) from None
+    fraction = exact(value, "share", "0.25 or 1/4")
     if not 0 <= fraction < 1:
         msg = f"{value} is no share; expected 0 <= share < 1"
-        raise ValueError(msg)
-    if fraction.denominator > _MAX_DENOMINATOR:
-        msg = f"{value} has too many digits; write it as p/q with q <= {_MAX_DENOMINATOR}"
         raise ValueError(msg)
     return fraction
 
@@ -113,10 +111,18 @@ class BatchShape(_Strict):
     Attributes:
         size: Samples in a device batch.
         unlabeled_fraction: Share of unlabeled samples, exactly; ``0 <= share < 1``.
+        by: How the labeled datasets share the labeled rows: by ``images``, by ``identities``,
+            ``{weights: {dataset: number}}`` or ``{temperature: t}``; each dataset then cycles
+            on its own. None: one pooled stream of all labeled rows.
+        grouping: ``mixed``: rows of all datasets in any order; ``sub_batches``: the labeled rows
+            of a batch stand dataset by dataset; ``one_dataset``: the labeled rows of a step are
+            of one dataset.
     """
 
     size: Annotated[int, Field(ge=1, le=1 << 20)] = 256
     unlabeled_fraction: Share = Fraction(1, 4)
+    by: By = None
+    grouping: Grouping = "mixed"
 
 
 class Recipe(_Strict):
@@ -132,6 +138,9 @@ class Recipe(_Strict):
         template: What every crop is brought to where datasets are aligned otherwise, as it is
             loaded; None: all datasets have one template.
         seed: Of every random choice: ``max_images``, and the order unless a loader is given one.
+        sampler: Batches of whole identities; None: rows are drawn one by one.
+        epochs: Where an epoch ends: ``cycle``: after as many labeled draws as there are labeled
+            rows; ``stop_first``: when the first source has given all its rows; ``{steps: N}``.
     """
 
     name: Name
@@ -141,6 +150,8 @@ class Recipe(_Strict):
     labels: Literal["keep", "naive"] = "keep"
     template: Literal["arcface-112"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    sampler: SamplerSettings | None = None
+    epochs: Epochs = "cycle"
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -159,14 +170,52 @@ class Recipe(_Strict):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _drawing_fits(self) -> Recipe:
+        labeled = [source.dataset for source in self.labeled]
+        if isinstance(self.batch.by, Weights):
+            _at("batch.by.weights", check_weights, self.batch.by, labeled)
+        if self.sampler is None:
+            return self
+        if self.batch.by is not None:
+            msg = "sampler draws identities whatever their dataset; leave out batch.by"
+            raise ValueError(msg)
+        if self.batch.grouping == "one_dataset":
+            msg = "sampler does not go with batch.grouping one_dataset; sampler.datasets can be one"
+            raise ValueError(msg)
+        _at("sampler.datasets", check_named, self.sampler.datasets or (), labeled)
+        share = self.unlabeled_fraction
+        _at("sampler", check_identities, self.sampler, self.batch.size, share)
+        return self
+
     @property
     def unlabeled_fraction(self) -> Fraction:
         """The share of unlabeled samples in a batch: 0 without an unlabeled dataset."""
         return self.batch.unlabeled_fraction if self.unlabeled else Fraction(0)
 
     def as_json(self) -> dict[str, Any]:
-        """Give the recipe as plain JSON values, complete; it loads to an equal recipe."""
-        return self.model_dump(mode="json")
+        """Give the recipe as plain JSON values; it loads to an equal recipe.
+
+        Complete but for how batches are drawn: left out where it is the default, so that the
+        recipe of a mixture that was built before these keys stays what it was.
+        """
+        plain = self.model_dump(mode="json")
+        for key, default in (("sampler", None), ("epochs", "cycle")):
+            if plain[key] == default:
+                del plain[key]
+        for key, default in (("by", None), ("grouping", "mixed")):
+            if plain["batch"][key] == default:
+                del plain["batch"][key]
+        return plain
+
+
+def _at(place: str, check: Callable[..., None], *args: object) -> None:
+    """Run a check and put the place before what it found."""
+    try:
+        check(*args)
+    except ValueError as error:
+        msg = f"{place}: {error}"
+        raise ValueError(msg) from None
 
 
 def load_recipe(path_or_name: str | os.PathLike[str]) -> Recipe:

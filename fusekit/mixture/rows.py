@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusekit.mixture.select import Selection
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _BATCH: Final = 65_536
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fusekit.mixture.recipe import LabeledSource, UnlabeledSource
     from fusekit.mixture.where import Condition
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.datasets import DatasetInfo
     from fusekit.store.findings import Finding
 

@@ -25,7 +25,7 @@ from fusekit.models.onnx_graph import detector_layout, embedder_input, read_grap
 from fusekit.models.packs import fetch_pack, find_pack, pack_home, pick_file
 from fusekit.models.pypi import fetched_archive, read_members
 from fusekit.progress import silent
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 
 if TYPE_CHECKING:
     from fusekit.progress import Report

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fusekit.schema import ArrowSchema
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.datasets import DatasetInfo
 
 _COUNTS: Final = ("items", "kept", "rejected", "samples", "faces_left_out")

@@ -18,7 +18,7 @@ from fusekit.store.tables import read_table
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.datasets import DatasetInfo
 
 _SPREAD: Final = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}

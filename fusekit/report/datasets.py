@@ -13,7 +13,7 @@ from fusekit.store.layout import open_store
 if TYPE_CHECKING:
     import os
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 
 @dataclass(frozen=True)

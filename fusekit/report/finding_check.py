@@ -14,7 +14,7 @@ from fusekit.store.findings import finding_json, read_finding, read_finding_tabl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 
 def check_finding(storage: Storage, kind: str, name: str) -> Iterator[Problem]:

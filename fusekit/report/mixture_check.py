@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusekit.mixture.index import Index
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 
 def check_mixture(storage: Storage, name: str) -> Iterator[Problem]:

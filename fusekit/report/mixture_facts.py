@@ -11,7 +11,7 @@ from fusekit.store import layout
 from fusekit.store.datasets import open_dataset
 
 if TYPE_CHECKING:
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 
 def describe_mixture(storage: Storage, name: str) -> Description:

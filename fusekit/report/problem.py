@@ -11,7 +11,7 @@ from fusekit.fingerprint import file_sha256
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _SHOWN = 5  # faults of one file that are told one by one
 

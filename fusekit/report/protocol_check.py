@@ -25,7 +25,7 @@ from fusekit.store.tables import count_rows, read_batches, read_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.datasets import DatasetInfo
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusekit.formats.tar import Member
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.commit import UnitRecord
 
 COLUMNS: Final = ("key", "format", "offset", "length", "content_digest", *MEMBER_FIELDS)

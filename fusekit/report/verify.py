@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 
 @dataclass(frozen=True)

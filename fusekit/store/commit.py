@@ -21,7 +21,7 @@ from fusekit.store.tables import read_about, write_table
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 MAX_SHARD_BYTES: Final = 1 << 30
 SUFFIXES: Final = {"jpg": "jpg", "png": "png", "raw": "npy"}

@@ -20,7 +20,7 @@ from fusekit.store.tables import count_rows, group_parts, join_tables
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _COMPACT_ROWS: Final = 1_000_000
 _LAST_INDEX: Final = 32_767  # dataset_index is int16

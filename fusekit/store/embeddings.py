@@ -26,7 +26,7 @@ from fusekit.store.tables import read_about, write_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.commit import UnitRecord
 
 Vectors: TypeAlias = npt.NDArray[np.float32]

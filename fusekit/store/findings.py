@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusekit.schema import ArrowSchema
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _MADE_BY: Final = {"activation": "fusekit filter {dataset} --against DATASET"}
 _SHOWN: Final = 12  # digits of a fingerprint in messages: enough to name it, short enough to type

@@ -26,7 +26,7 @@ from fusekit.store import layout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.embeddings import EmbeddingModel, Vectors
 
 _SUFFIXES: Final = (".safetensors", ".npz")

@@ -11,7 +11,7 @@ from typing import Final
 
 from fusekit.errors import StoreError, UsageError
 from fusekit.fingerprint import canonical_json
-from fusekit.storage import Storage, open_storage
+from fusekit.storage.folder import Storage, open_storage
 
 FORMAT_VERSION: Final = 2
 DEFAULT_STORE: Final = "fusekit-store"

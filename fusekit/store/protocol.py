@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from fusekit.schema import ArrowSchema
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 #: The tables that a protocol may have, as its release has them.
 PLANNED: Final[dict[str, ArrowSchema]] = {

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fusekit.errors import SqlError
-from fusekit.storage import open_storage
+from fusekit.storage.folder import open_storage
 from fusekit.store.layout import open_store
 from fusekit.store.session import (
     MEMORY_LIMIT,

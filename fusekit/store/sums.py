@@ -17,7 +17,7 @@ from fusekit.store import layout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _LINE: Final = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from fusekit.schema import ArrowSchema
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
 
 _METADATA: Final = b"fusekit"
 # zstd itself does not notice every flipped bit; a page's checksum does, on every read.

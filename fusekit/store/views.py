@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from fusekit.storage import Storage
+    from fusekit.storage.folder import Storage
     from fusekit.store.datasets import DatasetInfo
 
 _DATASET: Final = (

@@ -1,148 +1,283 @@
-"""Print images per second of the loader, its limit and a peer.
+"""How fast is the loader, beside its limit and its peers? Prints one table.
 
-    PYTHONPATH=tests python tests/bench/loader.py
+    PYTHONPATH=tests python tests/bench/loader.py [--quick] [--json FILE] [--markdown]
 
-Every row reads and decodes the same JPEG crops of the same shards, page cache warm, with the same
-number of threads or worker processes. The limit reads and decodes in the order of the shards
-and keeps nothing. The peer is the webdataset library with the same decoder. The runs take turns,
-so that other work on the machine falls on all of them.
+Every side gets the same JPEG crops (each in its own format, converted before), keeps the page
+cache warm, and hands out stacked uint8 batches of 256 with their labels; nothing is done with
+them. Each stands in a process of its own and all take turns, so that other work on the machine
+falls on all of them. A peer is tried with several counts of workers first and keeps its best.
+The first run installs the peers into ``.bench-venv``.
 """
 
 import argparse
 import json
-import os
 import statistics
+import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
-import simplejpeg
-import torch
-import webdataset as wds
+from support.bench_crops import draw_jpeg, draw_raw
+from support.bench_peers import PeerError, Side, make_environment
+from support.benchmarks import machine, replace_section, table, today, versions
 from support.stores import make_dataset
 
-from fusekit import Mixture, MixtureLoader, build_mixture
+from fusekit import build_mixture
 from fusekit.store.layout import open_store
 
+PEERS = {
+    "webdataset": "webdataset",
+    "mosaic": "MosaicML Streaming",
+    "litdata": "LitData",
+    "huggingface": "HF datasets (Parquet)",
+    "spdl": "SPDL",
+    "folders": "torch DataLoader, folders",
+}
 RECIPE = """
-name: bench
-labeled: [{dataset: bench-labeled}]
-unlabeled: [{dataset: bench-crawl}]
-batch: {size: 256, unlabeled_fraction: 0.25}
+name: {name}
+labeled: [{{dataset: {name}-labeled}}]
+unlabeled: [{{dataset: {name}-crawl}}]
+batch: {{size: 256, unlabeled_fraction: 0.25}}
 """
+PER_PERSON = 20
+REST_S = 0.3  # between two runs: what a side still does in the background ends
 
 
-def draw_photo(seed):
-    """A crop whose JPEG is as large as a photograph's: smooth shapes under some noise."""
-    rng = np.random.default_rng(seed)
-    shapes = cv2.resize(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8), (112, 112))
-    noise = rng.integers(-11, 12, shapes.shape, dtype=np.int16)
-    return cv2.blur(np.clip(shapes + noise, 0, 255).astype(np.uint8), (3, 3))
-
-
-def make_mixture(folder, count):
+def make_mixture(folder, name, images, fmt):
+    """Three quarters labeled, the rest unlabeled; gives every image's label."""
     storage = open_store(folder / "store", create=True)
-    photos = [
-        simplejpeg.encode_jpeg(draw_photo(seed), quality=95, colorsubsampling="444")
-        for seed in range(count)
-    ]
-    people = {f"p{k:04d}": 20 for k in range(count * 3 // 80)}
-    labeled = sum(people.values())
-    make_dataset(storage, "bench-labeled", people, unit_size=2000, images=photos[:labeled])
-    make_dataset(
-        storage, "bench-crawl", count - labeled, unit_size=2000, seed=1, images=photos[labeled:]
+    people = {f"p{k:05d}": PER_PERSON for k in range(len(images) * 3 // 4 // PER_PERSON)}
+    labeled = PER_PERSON * len(people)
+    parts = (
+        ("labeled", people, images[:labeled]),
+        ("crawl", len(images) - labeled, images[labeled:]),
     )
-    recipe = folder / "bench.yaml"
-    recipe.write_text(RECIPE)
+    for seed, (part, identities, mine) in enumerate(parts):
+        make_dataset(
+            storage, f"{name}-{part}", identities, unit_size=2000, seed=seed, images=mine, fmt=fmt
+        )
+    recipe = folder / f"{name}.yaml"
+    recipe.write_text(RECIPE.format(name=name))
     build_mixture(recipe, folder / "store")
-    return Mixture.open(folder / "store" / "mixtures" / "bench")
+    people_of = np.repeat(np.arange(len(people)), PER_PERSON)
+    return np.concatenate([people_of, np.full(len(images) - labeled, -1)])
 
 
-def limit(mixture, threads):
-    """Read and decode every row once, shard by shard, and keep nothing."""
-    index = mixture.index
-    files = [os.open(path, os.O_RDONLY) for path in mixture.shard_paths]
-    rows = list(
-        zip(index.shard.tolist(), index.offset.tolist(), index.length.tolist(), strict=True)
+def prepare(folder, count, raw_count):
+    """Draw the crops; build the mixtures, and the pile that the peers convert."""
+    with ProcessPoolExecutor() as pool:
+        jpegs = list(pool.map(draw_jpeg, range(count), chunksize=500))
+    labels = make_mixture(folder, "jpeg", jpegs, "jpg")
+    make_mixture(folder, "raw", [draw_raw(seed) for seed in range(raw_count)], "raw")
+    order = np.random.default_rng(0).permutation(count)
+    pile = folder / "crops"
+    pile.mkdir()
+    with (pile / "images.bin").open("wb") as file:
+        file.writelines(jpegs[at] for at in order)
+    ends = np.cumsum([len(jpegs[at]) for at in order])
+    np.savez(pile / "table.npz", ends=ends, labels=labels[order])
+    np.save(pile / "raw.npy", raw_count)
+    return float(ends[-1] / count)
+
+
+class Row:
+    """A line of the table: one side with one choice of its settings."""
+
+    def __init__(self, title, side, variant, about=""):
+        self.title, self.side, self.variant, self.about = title, side, variant, about
+        self.runs, self.error = [], None
+
+    def run(self):
+        """Run once, unless it has failed before."""
+        if self.error is None:
+            try:
+                answer = self.side.ask("run")
+                self.runs.append(
+                    (answer["count"] / answer["seconds"], answer["cpu"] / answer["count"])
+                )
+            except PeerError as error:
+                self.error = str(error)
+
+    @property
+    def rate(self):
+        return statistics.median(rate for rate, _ in self.runs) if self.runs else 0.0
+
+    @property
+    def cpu_us(self):
+        return 1e6 * statistics.median(cpu for _, cpu in self.runs) if self.runs else 0.0
+
+    def beside(self, other):
+        """The median of the ratios of each turn: what else the machine does falls on both."""
+        pairs = zip(self.runs, other.runs, strict=True)
+        return statistics.median(mine / theirs for (mine, _), (theirs, _) in pairs)
+
+
+def own_rows(folder):
+    """The limits and fusekit: every variant is a row in a process of its own."""
+    titles = {
+        "decode": "limit: decode from memory", "read": "limit: read and decode",
+        "copy": "limit: memcpy of decoded crops",
+    }  # fmt: skip
+    rows = []
+    for name in ("limits", "fusekit"):
+        probe = Side(name, folder)
+        try:
+            probe.ask("convert")
+            variants = probe.ask("about")["variants"]
+        finally:
+            probe.close()
+        for variant in variants:
+            shown = {k: v for k, v in variant.items() if k not in ("threads", "what")}
+            title = titles.get(variant.get("what")) or "MixtureLoader " + describe(shown)
+            row = Row(title, Side(name, folder), variant)
+            row.side.ask("open", variant=variant)
+            rows.append(row)
+    return rows
+
+
+def describe(variant):
+    """Name a loader's settings in words."""
+    layout = variant.get("layout", "chw")
+    flip = "" if variant.get("augment") == "none" else ", flip"
+    process = ", process=True" if variant.get("process") else ""
+    kind = "raw crops, " if variant.get("mixture") == "raw" else ""
+    kind = "decoded cache, " if variant.get("cache") else kind
+    return f"{kind}{layout}{flip}{process}"
+
+
+def peer_row(name, title, folder, python, most, note):
+    """Convert, try every variant on a part of a pass, keep the best one open."""
+    row = Row(title, None, {})
+    side = Side(name, folder, python)
+    tried, errors = [], []
+    try:
+        row.title = f"{title} {side.ask('about')['version']}"
+        side.ask("convert")
+        for variant in side.ask("about")["variants"]:
+            try:
+                side.ask("open", variant=variant)
+                trial = side.ask("run", most=most)
+            except PeerError as error:
+                errors.append(str(error))
+                note(f"  {title} {variant}: {error}")
+                side.close()
+                side = Side(name, folder, python)
+            else:
+                tried.append((trial["count"] / trial["seconds"], variant))
+                note(f"  {title} {variant}: {tried[-1][0]:,.0f} images/s")
+    except PeerError as error:
+        errors.append(str(error))
+    side.close()
+    if not tried:
+        row.error = errors[0]
+        return row
+    row.variant = max(tried, key=lambda pair: pair[0])[1]
+    row.about = ", ".join(
+        f"{value} workers" if key == "workers" else str(value) for key, value in row.variant.items()
+    )
+    # In a process of its own, free of what the other variants left behind.
+    row.side = Side(name, folder, python)
+    try:
+        row.side.ask("open", variant=row.variant)
+    except PeerError as error:
+        row.error = str(error)
+    return row
+
+
+def measure(rows, repeats, note):
+    """Let all rows take turns; the first turn warms up and is not counted."""
+    for turn in range(repeats + 1):
+        note(f"turn {turn} of {repeats}")
+        for row in rows:
+            row.run()
+            time.sleep(REST_S)
+        if not turn:
+            for row in rows:
+                row.runs.clear()
+
+
+def is_memory(row):
+    """Rows that decode nothing are compared with a copy, not with decoding."""
+    return row.variant.get("what") == "copy" or row.title.startswith(
+        ("MixtureLoader raw", "MixtureLoader decoded")
     )
 
-    def work(part):
-        out = np.empty((112, 112, 3), np.uint8)
-        for shard, offset, length in part:
-            data = os.pread(files[shard], length, offset)
-            simplejpeg.decode_jpeg(data, "RGB", buffer=out)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, [rows[k::threads] for k in range(threads)]))
-    for file in files:
-        os.close(file)
-    return len(rows)
-
-
-def webdataset_loader(mixture, workers):
-    def crop(sample):
-        image = simplejpeg.decode_jpeg(sample["jpg"], "RGB")
-        return image, json.loads(sample["json"])["identity_index"]
-
-    data = wds.WebDataset(
-        [str(path) for path in mixture.shard_paths], shardshuffle=False, empty_check=False
-    )
-    loader = torch.utils.data.DataLoader(
-        data.shuffle(1000).map(crop), batch_size=256, num_workers=workers
-    )
-    return sum(len(labels) for _, labels in loader)
-
-
-def measure(runs, repeats):
-    """Give the median images per second and CPU microseconds per image of each run."""
-    times = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            wall, used = time.perf_counter(), sum(os.times()[:4])
-            count = run()
-            wall, used = time.perf_counter() - wall, sum(os.times()[:4]) - used
-            times[name].append((count / wall, used / count * 1e6))
-    return {
-        name: [statistics.median(column) for column in zip(*found, strict=True)]
-        for name, found in times.items()
+def show(rows):
+    """Give the table: every row beside the limit of its kind, and beside the fastest peer."""
+    limits = {
+        memory: next(row for row in rows if row.variant.get("what") == what)
+        for memory, what in ((False, "decode"), (True, "copy"))
     }
+    peers = [row for row in rows if row.error is None and row.side.name in PEERS]
+    best = max(peers, key=lambda row: row.rate, default=None)
+    lines = []
+    for row in sorted(rows, key=is_memory):
+        title = row.title + (f" ({row.about})" if row.about else "")
+        if row.error is not None:
+            lines.append([f"{title}: {row.error[:100]}", "", "", "", ""])
+            continue
+        other = "" if best is None or is_memory(row) else f"{row.beside(best):.2f}"
+        lines.append([
+            title, f"{row.rate:,.0f}", f"{row.beside(limits[is_memory(row)]):.3f}", other,
+            f"{row.cpu_us:.1f}",
+        ])  # fmt: skip
+    return table(["", "images/s", "of its limit", "of the best peer", "CPU µs/image"], lines)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=40_000)
+    parser.add_argument("--raw", type=int, default=20_000, help="raw crops")
     parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
-    n = args.threads
-    with tempfile.TemporaryDirectory() as folder:
-        mixture = make_mixture(Path(folder), args.images)
-        limit(mixture, n)  # warms the page cache
-        with (
-            MixtureLoader(mixture, 256, threads=n, layout="hwc") as hwc,
-            MixtureLoader(mixture, 256, threads=n, layout="chw") as chw,
-        ):
-            for _ in zip(hwc, chw, strict=True):  # from here on each epoch finds batches ahead
-                pass
-            runs = {
-                "limit: read and decode only": lambda: limit(mixture, n),
-                "MixtureLoader, hwc": lambda: sum(map(len, hwc)),
-                "MixtureLoader, chw": lambda: sum(map(len, chw)),
-                "webdataset, in process": lambda: webdataset_loader(mixture, 0),
-                f"webdataset, {n} processes": lambda: webdataset_loader(mixture, n),
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--quick", action="store_true", help="a tenth of the crops, two turns")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--markdown", action="store_true", help="the section of the docs alone")
+    parser.add_argument("--into", type=Path, help="rewrite the section in this document")
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.images, asked.raw, asked.repeats = asked.images // 10, asked.raw // 10, 2
+
+    def note(text):
+        if not asked.markdown:
+            print(text, file=sys.stderr, flush=True)
+
+    python = make_environment() if asked.peers else ""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = prepare(folder, asked.images, asked.raw)
+        rows = []
+        try:
+            rows += own_rows(folder)
+            for peer in asked.peers:
+                rows.append(
+                    peer_row(peer, PEERS[peer], folder, python, asked.images * 3 // 10, note)
+                )
+            measure(rows, asked.repeats, note)
+        finally:
+            for row in rows:
+                if row.side is not None:
+                    row.side.close()
+    text = (
+        f"{machine()}; {versions('fusekit', 'simplejpeg', 'numpy', 'torch')}; {today()}.\n"
+        f"{asked.images:,} JPEG crops of {size / 1024:.1f} KiB on average, {asked.raw:,} raw crops;"
+        f" batches of 256; median of {asked.repeats} runs that take turns.\n\n{show(rows)}\n"
+    )
+    print(text)
+    if asked.into:
+        replace_section(asked.into, "loader", text)
+    if asked.json:
+        figures = {
+            row.title: {
+                "images_per_s": row.rate, "cpu_us": row.cpu_us, "runs": [r for r, _ in row.runs],
+                "variant": row.variant, "error": row.error,
             }
-            found = measure(runs, args.repeats)
-        print(
-            f"{args.images:,} JPEG crops of {mixture.index.length.mean() / 1024:.1f} KiB on"
-            f" average, batches of 256, {n} threads, median of {args.repeats}"
-        )
-        print(f"{'':30} {'images/s':>9} {'of limit':>9} {'CPU us/image':>13}")
-        top = next(iter(found.values()))[0]
-        for name, (rate, cpu) in found.items():
-            print(f"{name:30} {rate:9,.0f} {rate / top:9.2f} {cpu:13.1f}")
+            for row in rows
+        }  # fmt: skip
+        asked.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from fusekit.schema import (
     MANIFEST_SCHEMA,
     REJECTS_SCHEMA,
 )
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store import layout
 from fusekit.store.commit import UnitRecord
 from fusekit.store.datasets import claim_index, finish_dataset, open_dataset

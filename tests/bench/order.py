@@ -6,9 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from fusekit.loader.identities import ClassRows, Drawing
 from fusekit.loader.order import BLOCK, WINDOW, Order, OrderSettings
 
 BATCH = 512
+PER_CLASS = 40  # rows, on average; a thousand classes or so at 20,000 rows, 375,000 at 20 million
 SHARES = (0.30, 0.26, 0.15, 0.12, 0.08, 0.04, 0.02, 0.015, 0.010, 0.005)
 
 
@@ -26,26 +28,57 @@ def plan_ms(order, step, world=1, repeats=200):
     return statistics.median(times) * 1e3
 
 
+def spread_classes(labeled):
+    """Classes of 1 to about 80 rows for these sources, as a mixture's tables hold them."""
+    rng = np.random.default_rng(0)
+    images, ranges = [], []
+    for rows in labeled:
+        cuts = np.sort(rng.choice(rows - 1, rows // PER_CLASS, replace=False) + 1)
+        here = np.diff(cuts, prepend=0, append=rows)
+        images.append(here)
+        first = ranges[-1][1] if ranges else 0
+        ranges.append((first, first + len(here)))
+    images = np.concatenate(images)
+    rows = np.random.default_rng(1).permutation(sum(labeled)).astype(np.int32)
+    return ClassRows(images, np.cumsum(images) - images, rows, np.array(ranges))
+
+
 def plan_table():
+    share = Fraction(1, 4)
     print(f"milliseconds for the plan of a batch of {BATCH} (median of 200)")
-    heads = ("pooled", "weighted", "step 10^15", "8 ranks", "opening")
-    print(f"{'rows':>12}", *(f"{head:>10}" for head in heads))
+    heads = ("pooled", "weighted", "slices", "turns", "96 x 4", "8 x 48", "step 10^15", "8 ranks")
+    print(f"{'rows':>12}", *(f"{head:>10}" for head in (*heads, "opening", "identities")))
     for rows in (20_000, 200_000, 2_000_000, 20_000_000):
         labeled, unlabeled = selection(rows)
-        weights = tuple(range(1, 11))
-        start = time.perf_counter()
-        pooled = Order(labeled, unlabeled, OrderSettings(0, BATCH, Fraction(1, 4)))
-        opening = (time.perf_counter() - start) * 1e3
-        weighted = Order(labeled, unlabeled, OrderSettings(0, BATCH, Fraction(1, 4), weights))
-        eight = Order(labeled, unlabeled, OrderSettings(0, 8 * BATCH, Fraction(1, 4)))
+        classes = spread_classes(labeled)
+
+        def order(scale=1, labeled=labeled, unlabeled=unlabeled, classes=classes, **more):
+            settings = OrderSettings(0, scale * BATCH, share, **more)
+            return Order(labeled, unlabeled, settings, classes if "sampler" in more else None)
+
+        def opening(make, *args, **more):
+            times = []
+            for _ in range(5):
+                start = time.perf_counter()
+                make(*args, **more)
+                times.append(time.perf_counter() - start)
+            return statistics.median(times) * 1e3
+
         times = (
-            plan_ms(pooled, 1000),
-            plan_ms(weighted, 1000),
-            plan_ms(pooled, 10**15),
-            plan_ms(eight, 1000, 8),
-            opening,
+            plan_ms(order(), 1000),
+            plan_ms(order(weights=tuple(range(1, 11))), 1000),
+            plan_ms(order(grouping="sub_batches"), 1000),
+            plan_ms(order(grouping="one_dataset"), 1000),
+            plan_ms(order(sampler=Drawing(96, 4)), 1000),
+            plan_ms(order(sampler=Drawing(8, 48)), 1000),
+            plan_ms(order(), 10**15),
+            plan_ms(order(8), 1000, 8),
+            opening(order),
+            opening(order, sampler=Drawing(96, 4)),
         )
-        print(f"{rows:>12,}", *(f"{ms:>10.2f}" for ms in times))
+        print(f"{rows:>12,}", *(f"{ms:>10.2f}" for ms in times), flush=True)
+    print(f"96 x 4: identities and images of each, of {len(classes.images):,} classes in the last")
+    print("row; slices: sub_batches; turns: one_dataset; identities: opening an order of them\n")
 
 
 def mixing(order, labeled, steps=400):

@@ -26,7 +26,7 @@ from fusekit.errors import (
 )
 from fusekit.export import images, part
 from fusekit.export.images import split_by_bytes
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store.layout import open_store
 
 FORMATS = ("recordio", "folders", "parquet", "lmdb", "webdataset")

@@ -22,7 +22,7 @@ from support.stores import make_dataset
 import fusekit
 from fusekit.errors import StorageError, StoreError, UsageError
 from fusekit.export import images
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store.layout import open_store
 
 

@@ -19,7 +19,7 @@ from fusekit.export.recordio import check_recordio, write_recordio
 from fusekit.formats.recordio import read_index
 from fusekit.formats.recordio_writer import write_pack
 from fusekit.progress import silent
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store.layout import open_store
 
 

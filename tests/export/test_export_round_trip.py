@@ -11,7 +11,7 @@ from support.exports import (
 )
 
 import fusekit
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 
 CARD = """
 name: back

@@ -5,7 +5,7 @@ from support.exports import ArcFacePack
 from support.recipes import build
 
 import fusekit
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 
 IMAGES, PEOPLE = 560, 14
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ import torch
 from support.mixtures import hand_made
 
 from fusekit.errors import LoaderError, MissingExtraError
-from fusekit.loader.loader import MixtureLoader
+from fusekit.loader import loader as under_test
+
+MixtureLoader = partial(under_test.MixtureLoader, augment="none")
 
 
 @pytest.fixture
@@ -131,7 +134,8 @@ def test_weights_give_each_labeled_source_its_share(mixture):
     mixture.unlabeled_fraction = Fraction(0)
     with MixtureLoader(mixture, 8, weights=(1, 3), arrays="numpy") as loader:
         assert [int((b.dataset_index == 0).sum()) for b in loader] == [2, 2, 2, 2, 2]
-        assert loader.report().passes == {"s0": 10 / 20, "s1": 30 / 13, "s2": 0}
+        passes = [source.passes for source in loader.report().sources.values()]
+        assert passes == [10 / 20, 30 / 13, 0]
 
 
 def test_the_seed_is_the_recipes_unless_given(mixture):
@@ -176,11 +180,11 @@ def test_a_batch_is_the_consumers_to_keep(mixture):
 def test_only_prefetch_batches_are_made_ahead(mixture):
     with MixtureLoader(mixture, 4, prefetch=2, arrays="numpy") as loader:
         made = []
-        reader = loader._pipeline._reader
+        reader = loader._maker._reader
         draft = reader.draft
         reader.draft = lambda plan: made.append(1) or draft(plan)
         for taken, _ in enumerate(loader, 1):
-            loader._pipeline._pool.submit(int).result()
+            loader._maker._pool.submit(int).result()
             assert len(made) <= taken + 2 + 1
 
 
@@ -311,8 +315,8 @@ def test_ctrl_c_leaves_a_loader_that_goes_on(mixture):
         ({"threads": 0}, "threads: is 0; expected at least 1"),
         ({"prefetch": 0}, "prefetch: is 0; expected at least 1"),
         ({"layout": "nchw"}, "layout: is 'nchw'; expected 'chw' or 'hwc'"),
-        ({"arrays": "jax"}, "arrays: is 'jax'; expected 'auto' or 'numpy' or 'torch'"),
-        ({"verify": "all"}, "verify: is 'all'; expected 'none' or 'sample'"),
+        ({"arrays": "jax"}, "arrays: is 'jax'; expected 'auto', 'numpy' or 'torch'"),
+        ({"verify": "all"}, "verify: is 'all'; expected 'none', 'sample' or 'shard'"),
         ({"rank": 2, "world_size": 2}, "rank: is 2; expected 0 to 1"),
         ({"world_size": 0}, "world_size: is 0; expected at least 1"),
         ({"batch_size": 2.5}, "batch_size: is 2.5; expected an integer"),

@@ -34,15 +34,14 @@ STORED = {
 
 
 @pytest.mark.parametrize("name", STORED)
-@pytest.mark.parametrize("layout", ["chw", "hwc"])
-def test_a_stored_crop_becomes_its_own_pixels(name, layout):
+def test_a_stored_crop_becomes_its_own_pixels(name):
     code, data, pixels = STORED[name]
     if pixels is None:
         pixels = simplejpeg.decode_jpeg(data, "RGB")
     # In the middle of a batch, so that a decoder that leaves its place is seen.
-    batch = np.full((3, 3, 112, 112) if layout == "chw" else (3, 112, 112, 3), 7, np.uint8)
-    CropDecoder(112, 112, layout).decode(data, code, batch[1])
-    assert np.array_equal(batch[1], pixels.transpose(2, 0, 1) if layout == "chw" else pixels)
+    batch = np.full((3, 112, 112, 3), 7, np.uint8)
+    CropDecoder(112, 112).decode(data, code, batch[1])
+    assert np.array_equal(batch[1], pixels)
     assert (batch[[0, 2]] == 7).all()
 
 
@@ -69,7 +68,7 @@ def test_a_stored_crop_becomes_its_own_pixels(name, layout):
 )
 def test_what_is_no_crop_says_why(code, data, reason):
     with pytest.raises(UnusableCropError) as error:
-        CropDecoder(112, 112, "hwc").decode(data, code, np.empty((112, 112, 3), np.uint8))
+        CropDecoder(112, 112).decode(data, code, np.empty((112, 112, 3), np.uint8))
     assert error.value.reason == reason
     assert error.value.detail
 
@@ -78,4 +77,10 @@ def test_a_picture_of_a_billion_pixels_is_refused_by_its_header():
     head = png(CROP)
     huge = head[:16] + (40_000).to_bytes(4, "big") * 2 + head[24:]
     with pytest.raises(UnusableCropError, match="40000x40000x3 pixels, not 112x112x3"):
-        CropDecoder(112, 112, "hwc").decode(huge, PNG, np.empty((112, 112, 3), np.uint8))
+        CropDecoder(112, 112).decode(huge, PNG, np.empty((112, 112, 3), np.uint8))
+
+
+def test_crops_of_grey_are_the_same_in_every_colour():
+    batch = np.empty((1, 112, 112, 3), np.uint8)
+    CropDecoder(112, 112).decode(STORED["grey jpg"][1], JPG, batch[0])
+    assert (batch[..., :1] == batch).all()

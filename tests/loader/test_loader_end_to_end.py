@@ -59,7 +59,9 @@ def test_a_batch_holds_what_the_manifests_say_of_its_keys(store, path):
     names = ("one", "two", "crawl", "more")
     labels = {"one": {"a": 0, "b": 1}, "two": {"b": 2, "c": 3, "d": 4}}
     samples, seen = truth(store), []
-    with MixtureLoader(path, None, layout="hwc", arrays="numpy", verify="sample") as loader:
+    with MixtureLoader(
+        path, None, layout="hwc", arrays="numpy", verify="sample", augment="none"
+    ) as loader:
         for batch in loader:
             assert (len(batch), batch.n_labeled) == (16, 12)
             for place, key in enumerate(batch.keys):

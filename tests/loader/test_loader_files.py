@@ -28,6 +28,49 @@ def test_a_range_is_read_and_the_end_cuts_it(shards):
     assert files.read(3, 200, 5) == b""
 
 
+def test_a_view_is_the_bytes_that_a_read_gives(shards):
+    files = ShardFiles(shards)
+    for place in ((3, 10, 5), (3, 97, 5), (3, 200, 5), (0, 0, 100), (3, 0, 0)):
+        assert bytes(files.view(*place)) == files.read(*place)
+    assert files.view(3, 10, 5).readonly
+
+
+def test_a_view_lives_longer_than_its_map_is_kept(shards):
+    files = ShardFiles(shards, most=2)
+    views = [files.view(k, 90, 100) for k in range(10)]
+    files.close()
+    assert [bytes(view) for view in views] == [bytes([k]) * 10 for k in range(10)]
+
+
+def test_an_empty_shard_has_an_empty_view(shards):
+    shards[0].write_bytes(b"")
+    assert bytes(ShardFiles(shards).view(0, 0, 5)) == b""
+
+
+def test_maps_and_descriptors_are_bounded_together(shards):
+    before = descriptors()
+    files = ShardFiles(shards, most=3)
+    for k in (*range(10), *range(10)):
+        files.view(k, 0, 2)
+        files.read(9 - k, 0, 2)
+        assert descriptors() <= before + 3
+    files.close()
+    assert descriptors() == before
+
+
+def test_threads_view_while_others_push_maps_out(shards):
+    files = ShardFiles(shards, most=2)
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda i: bytes(files.view(i % 10, i % 90, 10)), range(4000))
+        assert list(found) == [bytes([i % 10]) * 10 for i in range(4000)]
+
+
+def test_a_shard_that_is_gone_has_no_view(shards):
+    shards[4].unlink()
+    with pytest.raises(FileNotFoundError):
+        ShardFiles(shards).view(4, 0, 1)
+
+
 def test_only_so_many_shards_stay_open(shards):
     before = descriptors()
     files = ShardFiles(shards, most=2)

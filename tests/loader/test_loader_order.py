@@ -1,62 +1,22 @@
 """The order against a slow, obvious reference, and every promise that it makes."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.orders import STEPS, class_rows, drawn, every_kind, feistel, orders, worlds_of
 
 from fusekit.errors import LoaderError
+from fusekit.loader.identities import Drawing
 from fusekit.loader.order import Order, OrderSettings
 from fusekit.loader.split import split, split_tree
-from fusekit.rng import derive, mix
+from fusekit.rng import derive
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "order-v1.txt"
-GAMMA = 0x9E3779B97F4A7C15
-WORLDS = (1, 2, 3, 4, 6)
-EITHER = st.booleans()
-
-
-@st.composite
-def orders(draw, weighted=EITHER, worlds=WORLDS):
-    """A small random selection with its order, and a world size that divides its batch."""
-    world = draw(st.sampled_from(worlds))
-    labeled = draw(st.lists(st.integers(1, 60), min_size=1, max_size=5))
-    unlabeled = draw(st.lists(st.integers(1, 40), max_size=3))
-    denominator = draw(st.integers(1, 9))
-    share = Fraction(draw(st.integers(0, denominator - 1)), denominator) if unlabeled else 0
-    weights = tuple(draw(st.integers(1, 1000)) for _ in labeled) if draw(weighted) else None
-    settings = OrderSettings(
-        seed=draw(st.integers(0, 2**64 - 1)),
-        global_batch=world * draw(st.integers(1, 20)),
-        unlabeled_fraction=Fraction(share),
-        weights=weights,
-        block=draw(st.integers(1, 20)),
-        window=draw(st.integers(1, 6)),
-    )
-    return Order(labeled, unlabeled, settings), world
-
-
-steps = st.one_of(st.integers(0, 40), st.integers(2**63, 2**70))
-
-
-def feistel(x, n, key):
-    """The permutation of rng.py for one number, written from its description."""
-    bits = (n - 1).bit_length()
-    low_bits = bits // 2
-    while True:
-        low, high = x % 2**low_bits, x >> low_bits
-        for r in range(4):
-            round_key = mix((key + (r + 1) * GAMMA) % 2**64)
-            if r % 2 == 0:
-                high ^= mix(low ^ round_key) % 2 ** (bits - low_bits)
-            else:
-                low ^= mix(high ^ round_key) % 2**low_bits
-        x = high << low_bits | low
-        if x < n:
-            return x
 
 
 def reference_row(stream, position, settings):
@@ -118,20 +78,15 @@ def reference_step(order, step, world):
     ranks = [([], []) for _ in range(world)]
     rows = listed(labeled, s.weights or [1], l_)
     whole = len(rows) - len(rows) % world
-    for j, drawn in enumerate(rows):
+    for j, at in enumerate(rows):
         turn = derive(s.seed, step) + j if j < whole else l_[0] + (j - whole)
-        ranks[turn % world][0].append(reference_row(*drawn, s))
-    for j, drawn in enumerate(listed(unlabeled, [x.rows for x in unlabeled], u)):
-        ranks[(-1 - (u[0] + j)) % world][1].append(reference_row(*drawn, s))
+        ranks[turn % world][0].append(reference_row(*at, s))
+    for j, at in enumerate(listed(unlabeled, [x.rows for x in unlabeled], u)):
+        ranks[(-1 - (u[0] + j)) % world][1].append(reference_row(*at, s))
     return ranks
 
 
-def drawn(plan):
-    """Each row's stream and position, which no two places of an order share."""
-    return [(int(k), plan.base[k] + int(o)) for k, o in zip(plan.stream, plan.ordinal, strict=True)]
-
-
-@given(orders(), steps)
+@given(orders(), STEPS)
 def test_the_vectorised_plan_is_the_reference_row_by_row(case, step):
     order, world = case
     for rank, (labeled, unlabeled) in enumerate(reference_step(order, step, world)):
@@ -140,7 +95,7 @@ def test_the_vectorised_plan_is_the_reference_row_by_row(case, step):
         assert plan.n_labeled == len(labeled)
 
 
-@given(orders(), steps)
+@given(every_kind(), STEPS)
 def test_every_rank_gets_exactly_its_batch_with_labeled_rows_first(case, step):
     order, world = case
     for rank in range(world):
@@ -150,7 +105,7 @@ def test_every_rank_gets_exactly_its_batch_with_labeled_rows_first(case, step):
         assert (plan.rows[plan.n_labeled :] >= order.labeled_rows).all()
 
 
-@given(orders(), st.integers(0, 2**66))
+@given(every_kind(), st.integers(0, 2**66))
 def test_the_labeled_share_is_within_one_sample_over_any_window_on_any_rank(case, start):
     order, world = case
     share = (1 - order.settings.unlabeled_fraction) * order.settings.global_batch / world
@@ -160,7 +115,7 @@ def test_the_labeled_share_is_within_one_sample_over_any_window_on_any_rank(case
         assert max(map(abs, errors)) < 1
 
 
-@given(orders(), steps)
+@given(every_kind(), STEPS)
 def test_ranks_draw_disjointly_and_leave_nothing_out(case, step):
     order, world = case
     positions = [d for rank in range(world) for d in drawn(order.plan(step, rank, world))]
@@ -170,29 +125,35 @@ def test_ranks_draw_disjointly_and_leave_nothing_out(case, step):
     assert set(positions) == wanted
 
 
-@given(orders(), steps)
+@given(every_kind(), STEPS)
 def test_the_rows_of_a_step_are_the_same_for_every_world_size(case, step):
     order, _ = case
     alone = order.plan(step, 0, 1)
-    g = order.settings.global_batch
-    for world in (w for w in range(1, g + 1) if g % w == 0):
+    for world in worlds_of(order):
         plans = [order.plan(step, rank, world) for rank in range(world)]
         assert sorted(np.concatenate([p.rows for p in plans])) == sorted(alone.rows)
         assert sum(p.n_labeled for p in plans) == alone.n_labeled
 
 
-@given(orders(weighted=st.just(value=False)))
-def test_every_labeled_row_comes_exactly_once_per_cycle_across_ranks(case):
+@settings(max_examples=20)
+@given(orders(weighted=st.just(value=False)), st.booleans())
+def test_every_labeled_row_comes_exactly_once_per_cycle_across_ranks(case, by_images):
     order, world = case
-    n, step, rows = order.labeled_rows, 0, {}
+    if by_images:
+        labeled = [order.source_rows(k)[1] for k in range(order.labeled_sources)]
+        unlabeled = [stream.rows for stream in order.streams[1:]]
+        order = Order(labeled, unlabeled, replace(order.settings, weights=tuple(labeled)))
+    n, step = order.labeled_rows, 0
+    cycles = [[] for _ in range(3)]
     while order.counts(step)[0] < 3 * n:
         for rank in range(world):
             plan = order.plan(step, rank, world)
             places = drawn(plan)[: plan.n_labeled]
-            rows |= {p: int(r) for (_, p), r in zip(places, plan.rows, strict=False)}
+            for (k, position), row in zip(places, plan.rows.tolist(), strict=False):
+                if position < 3 * order.streams[k].rows:
+                    cycles[position // order.streams[k].rows].append(row)
         step += 1
-    for cycle in range(3):
-        assert sorted(rows[p] for p in range(cycle * n, (cycle + 1) * n)) == list(range(n))
+    assert [sorted(rows) for rows in cycles] == [list(range(n))] * 3
 
 
 @given(orders(), st.integers(0, 2**64))
@@ -296,6 +257,27 @@ def test_the_first_rows_of_a_fixed_order_never_change():
             rows = np.concatenate([order.plan(t, rank, 2).rows for t in range(6)])[:64]
             lines.append(f"{name} rank {rank}: {' '.join(map(str, rows))}")
     assert "\n".join(lines) + "\n" == GOLDEN.read_text()
+
+
+def test_the_first_rows_and_keys_of_every_other_order_never_change():
+    _, classes = class_rows([[5, 1, 9, 3, 2, 2, 7, 4], [6, 6, 1, 8]], 4)
+    more = {"block": 4, "window": 3}
+    turns = OrderSettings(3, 12, Fraction(1, 4), (2, 1), grouping="one_dataset", **more)
+    slices = OrderSettings(4, 12, Fraction(1, 4), grouping="sub_batches", **more)
+    people = OrderSettings(5, 16, Fraction(1, 4), sampler=Drawing(4, 3, None, 2), **more)
+    lines = []
+    for name, order in {
+        "one_dataset": Order([33, 21], [30], turns),
+        "sub_batches": Order([33, 21], [30], slices),
+        "identities": Order([33, 21], [30], people, classes),
+    }.items():
+        for rank in (0, 1):
+            plans = [order.plan(t, rank, 2) for t in (0, 1, 2, 10**15)]
+            rows = np.concatenate([plan.rows for plan in plans])
+            keys = np.concatenate([plan.keys[:2] for plan in plans])
+            lines.append(f"{name} rank {rank}: {' '.join(map(str, rows))}")
+            lines.append(f"{name} rank {rank} keys: {' '.join(f'{key:016x}' for key in keys)}")
+    assert "\n".join(lines) + "\n" == GOLDEN.with_stem("order-v1-options").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Rows that give no pixels: stood in for, counted, said once; and what no row can stand in for."""
 
 import logging
+import time
 from itertools import islice
 
 import numpy as np
@@ -9,8 +10,11 @@ import simplejpeg
 from support.mixtures import HandMadeMixture, draw_jpegs, hand_made
 
 from fusekit.errors import LoaderError
+from fusekit.loader.augment import Augment
+from fusekit.loader.files import ShardFiles
 from fusekit.loader.loader import MixtureLoader
-from fusekit.loader.reader import CropReader
+from fusekit.loader.memory import BatchMemory
+from fusekit.loader.reader import CropReader, ReaderSettings
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def mixture(tmp_path):
 
 
 def opened(mixture, **more):
-    return MixtureLoader(mixture, 8, arrays="numpy", layout="hwc", **more)
+    return MixtureLoader(mixture, 8, arrays="numpy", layout="hwc", augment="none", **more)
 
 
 def run(mixture, steps=12, **more):
@@ -66,8 +70,11 @@ def test_the_row_at_the_next_position_stands_in_and_is_not_consumed(mixture, row
             times += 1
             k = int(plan.stream[place])
             at = plan.base[k] + int(plan.ordinal[place])
-            tries = order.rows_at(k, at + 1, 3)
-            assert found == next(r for r in tries if r != row)
+            source = mixture.index.source[row]
+            behind = order.rows_at(k, at + 1, 2 * order.streams[k].rows)
+            assert found == next(
+                r for r in behind if r != row and mixture.index.source[r] == source
+            )
         assert row not in batch.rows
         for place, found in enumerate(batch.rows):
             pixels = simplejpeg.decode_jpeg(mixture.images[found])
@@ -102,7 +109,7 @@ def test_a_source_without_a_usable_row_ends_with_key_and_shard(mixture):
     message = str(error.value)
     assert message.startswith("key000")
     assert f"_00 in {mixture.shard_paths[0]}: is no usable crop (" in message
-    assert "expected one, or one among the 18 rows after it; fusekit verify names" in message
+    assert "expected one, or one among the 8 rows after it; fusekit verify names" in message
 
 
 def test_a_shard_that_is_gone_ends_with_key_and_shard(mixture):
@@ -122,6 +129,24 @@ def test_an_error_leaves_a_loader_that_goes_on_once_the_cause_is_gone(mixture):
             next(iter(loader))
         away.rename(path)
         assert next(iter(loader)).rows.tolist() == loader.plan(0).rows.tolist()
+
+
+def test_an_error_leaves_the_rest_of_its_batch_undone(mixture, monkeypatch):
+    begun = []
+
+    def fail(*args):
+        begun.append(args)
+        time.sleep(0.02)
+        raise ZeroDivisionError
+
+    with MixtureLoader(mixture, 40, threads=1, arrays="numpy", prefetch=3) as loader:
+        maker = loader._maker
+        maker._slices = [(k, k + 1) for k in range(40)]
+        monkeypatch.setattr(maker._reader, "fill", fail)
+        with pytest.raises(ZeroDivisionError):
+            next(iter(loader))
+        maker._pool.submit(int).result()  # the one thread is through with what was left
+        assert len(begun) < 20
 
 
 def test_an_unforeseen_error_in_a_thread_reaches_the_consumer_with_the_sample(mixture, monkeypatch):
@@ -162,19 +187,19 @@ def test_what_was_stood_in_for_is_logged_once(mixture, caplog):
 
 
 def test_a_batch_made_ahead_is_counted_when_it_is_handed_out(mixture):
-    for row in range(20):
+    for row in range(19):
         mixture.index.length[row] = 0
     with opened(mixture, prefetch=4) as loader:
         batch = next(iter(loader))
         list(islice(loader, 0))
-        expected = int((loader.plan(0).rows < 20).sum())
+        expected = int((loader.plan(0).rows < 19).sum())
         assert loader.report().stood_in == expected
         assert loader.report().batches == 1
         assert len(batch.rows) == 8
 
 
 def test_the_list_of_bad_rows_stops_at_a_hundred(mixture):
-    for row in range(20):
+    for row in range(19):
         mixture.index.length[row] = 0
     report = run(mixture, 80)[2]
     assert report.stood_in > 100 == len(report.bad)
@@ -183,7 +208,10 @@ def test_the_list_of_bad_rows_stops_at_a_hundred(mixture):
 def test_a_thread_fails_by_a_row_of_its_own_slice(mixture):
     mixture.shard_paths[0].unlink()
     with opened(mixture) as loader:
-        reader = CropReader(mixture, loader._order, "hwc", "none")
+        reader = CropReader(
+            mixture, loader._order, ShardFiles(mixture.shard_paths),
+            BatchMemory((8, 112, 112, 3), 1), ReaderSettings("hwc", "none", Augment.of("none")),
+        )  # fmt: skip
         draft = reader.draft(loader.plan(0))
         with pytest.raises(LoaderError, match=mixture.key(int(draft.rows[4]))):
             reader.fill(draft, 4, 8)

@@ -30,7 +30,7 @@ def take(loader, count):
 
 
 def opened(mixture, batch_size=4, rank=0, world=1, **more):
-    return MixtureLoader(mixture, batch_size, rank, world, arrays="numpy", **more)
+    return MixtureLoader(mixture, batch_size, rank, world, arrays="numpy", augment="none", **more)
 
 
 def test_resuming_after_every_step_is_the_uninterrupted_run(mixture):

@@ -78,7 +78,7 @@ def test_sphereface_crops_are_padded_by_hand_exactly(tmp_path, layout, fmt):
     build(storage, "arc", "sphere", **TEMPLATE)
     mixture = Mixture.open(storage.path("mixtures/m"))
     seen = set()
-    with MixtureLoader(mixture, 6, layout=layout, arrays="numpy") as loader:
+    with MixtureLoader(mixture, 6, layout=layout, arrays="numpy", augment="none") as loader:
         for batch in loader:
             for row, source, image in zip(
                 batch.rows, batch.dataset_index, hwc(batch.images, layout), strict=True
@@ -99,7 +99,9 @@ def test_every_source_is_brought_to_the_recipe_s_template(mixed, layout):
     assert templates == ["arcface-112", "sphereface-96x112", "dlib-150"]
     bring = [Rewarp.of(template) for template in templates]
     sources = set()
-    with MixtureLoader(mixture, 8, layout=layout, arrays="numpy", verify="sample") as loader:
+    with MixtureLoader(
+        mixture, 8, layout=layout, arrays="numpy", verify="sample", augment="none"
+    ) as loader:
         for batch in loader:
             images = hwc(batch.images, layout)
             for row, source, image in zip(batch.rows, batch.dataset_index, images, strict=True):

@@ -1,3 +1,4 @@
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,11 +9,21 @@ from hypothesis import strategies as st
 
 from fusekit.cards.card import load_card
 from fusekit.errors import RecipeError
+from fusekit.mixture.drawing import SamplerSettings, Steps, Temperature, Weights
 from fusekit.mixture.recipe import Recipe, load_recipe, recipe_paths
 
 NAMES = st.from_regex(r"\A[a-z0-9-]{1,64}\Z")
 COUNTS = st.none() | st.integers(1, 10_000)
 SHARES = st.fractions(0, 1, max_denominator=1_000_000).filter(lambda share: share < 1)
+
+GROUPINGS = st.sampled_from(["mixed", "sub_batches", "one_dataset"])
+WEIGHTS = st.one_of(
+    st.integers(1, 10**6), st.sampled_from([0.5, 0.125, "1/3"]),
+    st.fractions(1, 10**6, max_denominator=10**6).map(str),
+)  # fmt: skip
+EPOCHS = st.sampled_from(["cycle", "stop_first"]) | st.fixed_dictionaries(
+    {"steps": st.integers(1, 10**9)}
+)
 
 
 @st.composite
@@ -31,11 +42,18 @@ def recipes(draw):
         prefix = draw(st.none() | st.from_regex(r"\A[0-9a-f]{4,64}\Z")) if limit else None
         unlabeled.append({"dataset": name, "max_activation": limit, "finding": prefix})
     share = draw(SHARES)
+    batch = {"size": draw(st.integers(1, 4096)), "unlabeled_fraction": str(share)}
+    batch |= draw(st.fixed_dictionaries({}, optional={"grouping": GROUPINGS}))
+    if draw(st.booleans()):
+        weights = {"weights": {name: draw(WEIGHTS) for name in names[:split]}}
+        batch["by"] = draw(
+            st.sampled_from(["images", "identities", weights, {"temperature": draw(WEIGHTS)}])
+        )
+    more = draw(st.fixed_dictionaries({}, optional={"epochs": EPOCHS}))
     return {
-        "name": draw(NAMES), "labeled": labeled, "unlabeled": unlabeled,
-        "batch": {"size": draw(st.integers(1, 4096)), "unlabeled_fraction": str(share)},
+        "name": draw(NAMES), "labeled": labeled, "unlabeled": unlabeled, "batch": batch,
         "labels": draw(st.sampled_from(["keep", "naive"])), "seed": draw(st.integers(0, 2**63 - 1)),
-    }  # fmt: skip
+    } | more  # fmt: skip
 
 
 def write(folder: Path, **more) -> Path:
@@ -58,6 +76,43 @@ def test_what_a_recipe_leaves_out_has_its_default(tmp_path):
     recipe = load_recipe(write(tmp_path))
     assert (recipe.batch.size, recipe.batch.unlabeled_fraction) == (256, Fraction(1, 4))
     assert (recipe.labels, recipe.seed, recipe.unlabeled) == ("keep", 0, ())
+
+
+def test_how_batches_are_drawn_is_read_exactly(tmp_path):
+    recipe = load_recipe(
+        write(
+            tmp_path,
+            batch={"size": 128, "by": {"weights": {"vgg": 0.1}}, "grouping": "sub_batches"},
+            epochs={"steps": 500},
+        )
+    )
+    assert recipe.batch.by == Weights({"vgg": Fraction(1, 10)})
+    assert (recipe.batch.grouping, recipe.epochs) == ("sub_batches", Steps(500))
+    assert recipe.as_json()["batch"]["by"] == {"weights": {"vgg": "1/10"}}
+    recipe = load_recipe(write(tmp_path, batch={"by": {"temperature": "5/2"}}))
+    assert recipe.batch.by == Temperature(Fraction(5, 2))
+    sampler = {"identities": 64, "images": 4, "datasets": ["vgg"], "min_images": 4}
+    recipe = load_recipe(write(tmp_path, sampler=sampler))
+    assert recipe.sampler == SamplerSettings(**sampler)
+    assert recipe.as_json()["sampler"] == sampler
+
+
+def test_the_recipes_that_the_explanation_shows_load(tmp_path):
+    page = Path(__file__).parents[2] / "docs/explanation/order.md"
+    shown = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(shown) == 2
+    for text in shown:
+        sources = {"labeled": [{"dataset": "vgg"}, {"dataset": "ms1m"}]}
+        sources["unlabeled"] = [{"dataset": "crawl"}]
+        load_recipe(write(tmp_path, **sources | yaml.safe_load(text)))
+
+
+def test_a_recipe_without_these_keys_has_the_json_it_had_before_them(tmp_path):
+    plain = load_recipe(write(tmp_path)).as_json()
+    assert set(plain) == {"name", "labeled", "unlabeled", "batch", "labels", "template", "seed"}
+    assert plain["batch"] == {"size": 256, "unlabeled_fraction": "1/4"}
+    said = load_recipe(write(tmp_path, epochs="cycle", sampler=None, batch={"grouping": "mixed"}))
+    assert said.as_json() == plain
 
 
 def test_without_an_unlabeled_dataset_batches_are_labeled_only(tmp_path):
@@ -123,6 +178,61 @@ def test_a_share_is_taken_exactly_as_written(tmp_path, share, exact):
         ({"batch": {"unlabeled_fraction": "1e999999999"}}, "'1e999999999' is no share"),
         ({"batch": {"unlabeled_fraction": True}}, "True is no number"),
         ({"batch": {"unlabeled_fraction": 0.1 + 0.2}}, "too many digits; write it as p/q"),
+        ({"batch": {"by": "image"}}, "ten.yaml: batch.by: 'image'; did you mean 'images'?"),
+        ({"batch": {"by": 3}}, "batch.by: 3; expected 'images', 'identities', {weights: {dataset"),
+        ({"batch": {"by": {"temp": 2}}}, "batch.by: unknown key 'temp'; expected 'images', "),
+        (
+            {"batch": {"by": {"temperatur": 2}}},
+            "batch.by: unknown key 'temperatur'; did you mean 'temperature'?",
+        ),
+        ({"batch": {"by": {"temperature": -1}}}, "batch.by: -1 is no temperature; expected 2, 0.5"),
+        ({"batch": {"by": {"weights": {"vgg": 0}}}}, "batch.by: 0 is no weight of vgg; expected a"),
+        (
+            {"batch": {"by": {"weights": {"vgg": 1, "vg": 1}}}},
+            "batch.by.weights: no labeled dataset is named 'vg'; did you mean 'vgg'?",
+        ),
+        (
+            {
+                "labeled": [{"dataset": "a"}, {"dataset": "b"}],
+                "batch": {"by": {"weights": {"a": 1}}},
+            },
+            "batch.by.weights: the labeled dataset 'b' has no weight; expected one of every",
+        ),
+        ({"batch": {"grouping": "one"}}, "batch.grouping: 'one'; expected 'mixed', 'sub_batches'"),
+        ({"epochs": 10}, "epochs: 10 is no end of an epoch; expected 'cycle', 'stop_first' or {st"),
+        ({"epochs": {"steps": True}}, "epochs: steps is True; expected an integer from 1 on"),
+        ({"epochs": {"stops": 3}}, "epochs: unknown key 'stops'; did you mean 'steps'?"),
+        ({"epochs": {}}, "epochs: {}; expected 'cycle', 'stop_first' or {steps: number}"),
+        (
+            {"sampler": {"identity": 64, "images": 4}},
+            "sampler: unknown key 'identity'; did you mean 'identities'?",
+        ),
+        (
+            {"sampler": {"identities": 32, "images": 4}},
+            "sampler: 32 identities x 4 images are 128 rows; expected 256, the labeled part of a "
+            "batch of 256",
+        ),
+        (
+            {
+                "unlabeled": [{"dataset": "crawl"}],
+                "batch": {"size": 30},
+                "sampler": {"identities": 5, "images": 4},
+            },
+            "sampler: the labeled part of a batch of 30 with 1/4 unlabeled is 45/2 rows, no whole "
+            "number; make the batch a multiple of 4",
+        ),
+        (
+            {"sampler": {"identities": 64, "images": 4, "datasets": ["vg"]}},
+            "sampler.datasets: no labeled dataset is named 'vg'; did you mean 'vgg'?",
+        ),
+        (
+            {"batch": {"by": "images"}, "sampler": {"identities": 64, "images": 4}},
+            "ten.yaml: sampler draws identities whatever their dataset; leave out batch.by",
+        ),
+        (
+            {"batch": {"grouping": "one_dataset"}, "sampler": {"identities": 64, "images": 4}},
+            "ten.yaml: sampler does not go with batch.grouping one_dataset; sampler.datasets can",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_in_one_line(tmp_path, more, message):

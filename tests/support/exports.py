@@ -9,7 +9,7 @@ from support.stores import draw_crop, make_dataset
 
 from fusekit.faces.image import encode_crop
 from fusekit.schema import PAIRS_SCHEMA
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store import layout
 from fusekit.store.tables import write_table
 

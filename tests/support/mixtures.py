@@ -1,12 +1,15 @@
 """The narrow view of a mixture that the loader reads, laid out by hand from bytes."""
 
 import hashlib
+import io
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 from support.stores import draw_crop
 
@@ -34,6 +37,7 @@ class HandMadeMixture:
     name: str = "hand-made"
     crop_size: tuple[int, int] = (112, 112)
     template: str = "arcface-112"
+    url: str | None = None
 
     def __post_init__(self):
         lists = [("labeled", x) for x in self.labeled] + [("unlabeled", x) for x in self.unlabeled]
@@ -65,6 +69,14 @@ class HandMadeMixture:
                 data += image
             path.write_bytes(data)
             self.shard_paths.append(path)
+        data = [path.read_bytes() for path in self.shard_paths]
+        self.shards = pa.table(
+            {"sha256": [hashlib.sha256(d).hexdigest() for d in data], "size": list(map(len, data))}
+        )
+        self.class_ranges = np.array([[3 * k, 3 * k + 3] for k in range(len(self.labeled))])
+        self.recipe = SimpleNamespace(
+            batch=SimpleNamespace(by=None, grouping="mixed"), sampler=None, epochs="cycle"
+        )
         digests = b"".join(hashlib.sha256(i).digest()[:8] for i in self.images)
         self.index = SimpleNamespace(
             shard=np.array(shard, np.int32),
@@ -78,6 +90,14 @@ class HandMadeMixture:
 
     def key(self, row):
         return f"key{row:05d}_00"
+
+    def pixels(self, row):
+        """The pixels of a row as they were stored, RGB, ``(H, W, 3)``."""
+        if self.code == 0:
+            return simplejpeg.decode_jpeg(self.images[row])
+        if self.code == 2:
+            return np.load(io.BytesIO(self.images[row]))
+        return cv2.imdecode(np.frombuffer(self.images[row], np.uint8), cv2.IMREAD_COLOR_RGB)
 
     def spoil(self, row, data=b"\0"):
         """Overwrite the first bytes of a row's image on disk."""
@@ -94,8 +114,25 @@ def draw_jpegs(count, seed=0):
     ]
 
 
+def draw_pngs(count, seed=0):
+    crops = (draw_crop(seed * 10_007 + i)[..., ::-1] for i in range(count))
+    return [cv2.imencode(".png", np.ascontiguousarray(crop))[1].tobytes() for crop in crops]
+
+
+def draw_raws(count, seed=0):
+    found = []
+    for i in range(count):
+        file = io.BytesIO()
+        np.save(file, draw_crop(seed * 10_007 + i))
+        found.append(file.getvalue())
+    return found
+
+
+DRAW = (draw_jpegs, draw_pngs, draw_raws)  # by format code
+
+
 def hand_made(folder, labeled=(20, 13), unlabeled=(9,), **more):
     """A mixture of drawn crops with this many images in each source."""
     counts = [*labeled, *unlabeled]
-    drawn = [draw_jpegs(n, k) for k, n in enumerate(counts)]
+    drawn = [DRAW[more.get("code", 0)](n, k) for k, n in enumerate(counts)]
     return HandMadeMixture(folder, drawn[: len(labeled)], drawn[len(labeled) :], **more)

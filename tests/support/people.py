@@ -4,7 +4,7 @@ import numpy as np
 from support.stores import make_dataset
 
 from fusekit.schema import MANIFEST_SCHEMA
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store import layout
 from fusekit.store.datasets import DatasetInfo, records
 from fusekit.store.embeddings import EmbeddingModel, write_part

@@ -8,7 +8,7 @@ from fusekit.mixture.build import build_mixture
 from fusekit.mixture.recipe import Recipe
 from fusekit.mixture.summary import MixtureSummary
 from fusekit.schema import ACTIVATIONS_SCHEMA
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store import layout
 from fusekit.store.datasets import open_dataset
 from fusekit.store.findings import Finding, write_finding

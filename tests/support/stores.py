@@ -11,7 +11,7 @@ from fusekit.cards.card import CROP_SIZES
 from fusekit.fingerprint import canonical_json, digest16, fingerprint
 from fusekit.rng import permute
 from fusekit.schema import IDENTITIES_SCHEMA, PLAN_PAIRS_SCHEMA, PLAN_SCHEMA
-from fusekit.storage import Storage
+from fusekit.storage.folder import Storage
 from fusekit.store import layout
 from fusekit.store.commit import UnitWriter
 from fusekit.store.datasets import DatasetInfo, claim_index, finish_dataset

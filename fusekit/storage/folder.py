@@ -1,7 +1,7 @@
-"""The one door through which the store's files are read and written.
+"""The one door through which a local store's files are read and written.
 
-A store is a folder today; names inside it are relative POSIX paths, so another kind of storage
-can stand behind the same functions. Every write is whole: a temporary name in the same folder,
+Names inside a store are relative POSIX paths, so another kind of storage can stand behind the
+same functions. Every write is whole: a temporary name in the same folder,
 synced, then renamed. A reader therefore never sees half a file under its final name.
 """
 
@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fusekit.errors import StorageError, StoreError
+from fusekit.storage.url import refuse_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,12 +197,7 @@ def open_storage(store: str | os.PathLike[str]) -> Storage:
         raise StorageError("the store's path", "is empty", "a folder's path")
     parts = urlsplit(text)
     if len(parts.scheme) > 1:  # one letter is a drive
-        if parts.username or parts.password:
-            place = f"{parts.scheme}://…@{parts.hostname or ''}{parts.path}"
-            raise StorageError(
-                place, "holds a name or password", None,
-                "give credentials by the environment, never in a URL",
-            )  # fmt: skip
+        refuse_secrets(text)
         raise StorageError(
             text, f"{parts.scheme}:// can't hold a store in this release", "a folder's path"
         )

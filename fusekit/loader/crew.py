@@ -1,0 +1,72 @@
+"""A few threads that end with the process, whatever they are waiting for."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Crew:
+    """Threads that do tasks, first come first served.
+
+    Unlike an executor's they are daemons: the interpreter does not wait for them before it lets
+    anyone tell them to stop. Whoever makes a crew stops it, at the interpreter's end too.
+
+    Args:
+        count: How many threads.
+        name: Of the threads.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=_work, args=(self._tasks,), name=f"{name}_{k}", daemon=True)
+            for k in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, task: Callable[..., T], *args: object) -> Future[T]:
+        """Have a task done; after :meth:`stop` its future is cancelled."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if self._stopped or not future.set_running_or_notify_cancel():
+                future.cancel()
+                return
+            try:
+                result = task(*args)
+            except BaseException as error:  # noqa: BLE001 - the future's reader gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        if self._stopped:
+            future.cancel()
+        else:
+            self._tasks.put(run)
+        return future
+
+    def stop(self) -> None:
+        """Cancel what has not begun, and wait for what has."""
+        self._stopped = True
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+
+def _work(tasks: SimpleQueue[Callable[[], None] | None]) -> None:
+    # Only the queue is held, so that a crew nobody uses can go.
+    while (task := tasks.get()) is not None:
+        task()
+        del task

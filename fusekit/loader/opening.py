@@ -1,0 +1,84 @@
+"""From a loader's settings to what makes its batches, in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from fusekit.loader.decoded import DecodedCache
+from fusekit.loader.files import ShardFiles
+from fusekit.loader.memory import BatchMemory
+from fusekit.loader.pipeline import Pipeline
+from fusekit.loader.planner import Planner
+from fusekit.loader.reader import CropReader, ReaderSettings
+from fusekit.loader.remote import RemoteSettings, RemoteShards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusekit.loader.files import ShardSource
+    from fusekit.loader.memory import Memory
+    from fusekit.loader.order import Order
+    from fusekit.loader.reader import Draft
+    from fusekit.loader.settings import LoaderSettings
+    from fusekit.mixture.mixture import Mixture
+
+    Made = TypeVar("Made", covariant=True)
+
+
+def open_pipeline(
+    mixture: Mixture,
+    order: Order,
+    settings: LoaderSettings,
+    finish: Callable[[int, Draft], Made],
+    memory: Memory | None = None,
+) -> Pipeline[Made]:
+    """Open a mixture's shards and the threads that read them.
+
+    Args:
+        mixture: The mixture.
+        order: Of its rows.
+        settings: The loader's.
+        finish: Makes of a step and its filled draft what is handed out; called in the threads.
+        memory: Where batches go; None: memory of this process.
+
+    Raises:
+        LoaderError: The cache can't be.
+        MissingExtraError: The mixture is in an object store and the extra for it is missing.
+    """
+    # Not a method of the loader: a cycle of references would keep a dropped loader's threads.
+    plan = Planner(order, settings.rank, settings.world_size)
+    reader = CropReader(
+        mixture, order, _source(mixture, order, settings),
+        memory or BatchMemory(batch_shape(mixture, settings), settings.prefetch + 2),
+        ReaderSettings(settings.layout, settings.verify, settings.augment),
+        DecodedCache.open(mixture, settings.cache) if settings.cache.decoded else None,
+    )  # fmt: skip
+    return Pipeline(
+        plan, reader, finish, batch_size=settings.batch_size, threads=settings.threads,
+        prefetch=settings.prefetch,
+    )  # fmt: skip
+
+
+def batch_shape(mixture: Mixture, settings: LoaderSettings) -> tuple[int, int, int, int]:
+    """Give the shape of a batch's images."""
+    width, height = mixture.crop_size
+    if settings.layout == "chw":
+        return settings.batch_size, 3, height, width
+    return settings.batch_size, height, width, 3
+
+
+def _source(mixture: Mixture, order: Order, settings: LoaderSettings) -> ShardSource:
+    if mixture.url is None:
+        return ShardFiles(mixture.shard_paths)
+    shard, cache = mixture.index.shard, settings.cache
+    plan = Planner(order, settings.rank, settings.world_size)  # of its own: it looks far ahead
+    return RemoteShards(
+        mixture,
+        lambda step: shard[plan(step).rows].astype(np.int64),
+        RemoteSettings(
+            cache=cache.size if cache.shards else 0, folder=cache.folder,
+            check="size" if settings.verify == "none" else "sha256",
+        ),
+    )  # fmt: skip

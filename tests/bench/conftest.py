@@ -1,0 +1,3 @@
+"""The peers belong to another environment: nothing of theirs is imported for its doctests."""
+
+collect_ignore = ["peers"]
