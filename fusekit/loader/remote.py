@@ -202,13 +202,14 @@ class RemoteShards:
             ``shard_retries``, requests made again; ``shard_wait_s``, the reading threads' time
             until a miss was there, summed.
         """
+        held = self._present()
         with self._state:
             return {
                 **{name: self._counts[name] for name in _COUNTED},
                 "shards_evicted": self._cache.evicted if self._cache else 0,
                 "shard_retries": self._objects.retries,
                 "shard_wait_s": self._waited,
-                "kept_bytes": int(self._sizes[list(self._here)].sum()),
+                "kept_bytes": int(self._sizes[list(held)].sum()),
             }
 
     def close(self) -> None:
@@ -440,7 +441,8 @@ class RemoteShards:
         self._warned = True
         steps = self._settings.at_once
         _log.warning(
-            "the shard cache of %s in %s has no room: the next %d steps of this rank need %s. "
+            "the shard cache of %s in %s has no room: the next %d steps of this rank alone "
+            "need %s. "
             "What finds no room is read by range requests, which is slow: give a bigger cache, or "
             "block= as large as a shard's rows and a smaller window=",
             _in_words(self._cache.bound), self._cache.folder, steps,

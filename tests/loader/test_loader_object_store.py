@@ -1,5 +1,6 @@
 """Shards of object stores, read through the bounded cache and by ranges, with real servers."""
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -82,13 +83,14 @@ def opened(mixture, tmp_path):
 
 
 def size_of(folder):
-    total = 0
-    for path in folder.glob("*") if folder.is_dir() else ():
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
+    """Bytes of all files, under the folder's lock: else one that is renamed may count twice."""
+    try:
+        file = (folder / ".lock").open("rb")
+    except FileNotFoundError:
+        return 0
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return sum(path.stat().st_size for path in folder.iterdir())
 
 
 class Watch:
@@ -220,7 +222,7 @@ def test_what_finds_no_room_is_read_by_ranges_and_said_once(mixture, opened, tmp
     said = [r.getMessage() for r in caplog.records if r.name == "fusekit.loader"]
     assert len(said) == 1
     assert said[0].startswith(f"the shard cache of 150.0 KB in {tmp_path / 'c'} has no room: the n")
-    assert "steps of this rank need" in said[0]
+    assert "steps of this rank alone need" in said[0]
     assert said[0].endswith(
         "give a bigger cache, or block= as large as a shard's rows and a smaller window="
     )

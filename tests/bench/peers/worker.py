@@ -9,7 +9,7 @@ the output its answer, so that many sides can stay open and take turns:
     {"do": "convert"}               {}            FOLDER/crops into the side's own format
     {"do": "open", "variant": {}}   {}
     {"do": "run"}                   {"count": 40000, "seconds": 3.1, "cpu": 6.0}
-    {"do": "run", "most": 12000}    the same of a part of a pass
+    {"do": "run", "most": 12000}    a trial on a part of a pass
 
 A side that fails answers ``{"error": "..."}``. A ``with_NAME.py`` has ``PACKAGE``,
 ``variants(cpus)``, ``convert(crops, folder)`` and ``open_batches(folder, **variant)``, which gives
@@ -70,18 +70,19 @@ def tree_seconds() -> float:
 def run(batches, most=None) -> dict[str, float]:
     """Consume one pass and do nothing with it.
 
-    With ``most`` it is a trial: that many crops, on the clock from the first batch on, so that
-    starting worker processes doesn't count.
+    With ``most`` it is a trial: that many crops, after a third as many that are not on the clock,
+    so that neither the start of worker processes counts nor what they made ahead meanwhile.
     """
     count, cpu, start = 0, tree_seconds(), time.perf_counter()
-    first = True
+    ahead, checked = (most or 0) // 3, False
     for images, labels in batches():
-        if first:
+        if not checked:
             check(images, labels)
-            first = False
-            if most:
-                start = time.perf_counter()
-                continue
+            checked = True
+        if ahead > 0:
+            ahead -= len(images)
+            cpu, start = tree_seconds(), time.perf_counter()
+            continue
         count += len(images)
         if most and count >= most:
             break
