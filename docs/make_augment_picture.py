@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fusekit.loader.augment import OPERATIONS, Augment
-from fusekit.loader.augmenter import Augmenter
+from fusekit.loader.crops.augment import OPERATIONS, Augment
+from fusekit.loader.crops.augmenter import Augmenter
 from fusekit.report.contact_sheet import Tile, draw_contact_sheet
 
 PICTURE = Path(__file__).parent / "images/augment.png"

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from fusekit.export.mixture import export_mixture as export_mixture
     from fusekit.export.pairs import export_pairs as export_pairs
     from fusekit.ingest.dataset import ingest_dataset as ingest_dataset
-    from fusekit.loader.arcface import ArcFaceView as ArcFaceView
     from fusekit.loader.batch import Batch as Batch
     from fusekit.loader.loader import MixtureLoader as MixtureLoader
-    from fusekit.loader.torch_view import MixtureDataset as MixtureDataset
+    from fusekit.loader.trainers.arcface import ArcFaceView as ArcFaceView
+    from fusekit.loader.trainers.dataset import MixtureDataset as MixtureDataset
     from fusekit.mixture.build import build_mixture as build_mixture
     from fusekit.mixture.mixture import Mixture as Mixture
     from fusekit.models.registry import get_model as get_model
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME: Final = {
-    "ArcFaceView": "loader.arcface",
+    "ArcFaceView": "loader.trainers.arcface",
     "Batch": "loader.batch",
     "FusekitError": "errors",
     "Mixture": "mixture.mixture",
-    "MixtureDataset": "loader.torch_view",
+    "MixtureDataset": "loader.trainers.dataset",
     "MixtureLoader": "loader.loader",
     "bench_loader": "report.bench_loader",
     "build_mixture": "mixture.build",

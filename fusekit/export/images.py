@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 from fusekit.errors import StoreError
 from fusekit.faces.image import encode_crop
-from fusekit.loader.decode import UnusableCropError
-from fusekit.loader.files import ShardFiles
+from fusekit.loader.crops.decode import UnusableCropError
+from fusekit.loader.crops.files import ShardFiles
 from fusekit.mixture.index import DIGEST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from fusekit.loader.decode import Decoder
+    from fusekit.loader.crops.decode import Decoder
 
 _BLOCK_BYTES: Final = 256 << 20  # held at once: enough that a shard's images are read in one sweep
 _THREADS: Final = 4  # network disks like company; from memory, more only wait for the GIL

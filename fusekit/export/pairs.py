@@ -25,7 +25,7 @@ from fusekit.export.result import (
 )
 from fusekit.formats.pair_pack import FOLDS, pair_folds
 from fusekit.formats.pair_writer import write_pair_pack
-from fusekit.loader.decode import RAW, CropDecoder
+from fusekit.loader.crops.decode import RAW, CropDecoder
 from fusekit.mixture.index import DIGEST_BYTES, FORMATS
 from fusekit.progress import Progress, Report, silent
 from fusekit.schema import MANIFEST_SCHEMA, PAIRS_SCHEMA

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fusekit.errors import MixtureError
 from fusekit.export.images import StoredImages, read_images
 from fusekit.faces.rewarp import Rewarp
-from fusekit.loader.decode import PNG, RAW, CropDecoder, RewarpDecoder
+from fusekit.loader.crops.decode import PNG, RAW, CropDecoder, RewarpDecoder
 from fusekit.mixture.index import FORMATS, keys_at, open_keys
 from fusekit.progress import Progress, Report
 from fusekit.rng import derive, permute
@@ -20,7 +20,7 @@ from fusekit.rng import derive, permute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.loader.decode import Decoder
+    from fusekit.loader.crops.decode import Decoder
     from fusekit.mixture.mixture import Mixture
 
 PartName: TypeAlias = Literal["labeled", "unlabeled"]

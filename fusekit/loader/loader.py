@@ -14,10 +14,10 @@ import numpy as np
 
 from fusekit.errors import LoaderError, MissingExtraError
 from fusekit.loader.batch import Batch, Part
-from fusekit.loader.make_order import make_order
 from fusekit.loader.opening import open_pipeline
-from fusekit.loader.order import BLOCK, WINDOW
-from fusekit.loader.process import open_process
+from fusekit.loader.order.make import make_order
+from fusekit.loader.order.order import BLOCK, WINDOW
+from fusekit.loader.process.maker import open_process
 from fusekit.loader.settings import LoaderSettings, check_choice, check_share
 from fusekit.loader.state import make_state, read_step
 from fusekit.loader.stats import make_stats
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
-    from fusekit.loader.augment import Augment
     from fusekit.loader.cache import CacheSettings
-    from fusekit.loader.decode import Layout
-    from fusekit.loader.order import Plan, SourceUsage
+    from fusekit.loader.crops.augment import Augment
+    from fusekit.loader.crops.decode import Layout
+    from fusekit.loader.crops.reader import BadCrop, Draft
+    from fusekit.loader.crops.verify import Verify
+    from fusekit.loader.order.order import Plan, SourceUsage
     from fusekit.loader.pipeline import Maker
-    from fusekit.loader.reader import BadCrop, Draft
-    from fusekit.loader.verify import Verify
 
 Arrays: TypeAlias = Literal["auto", "numpy", "torch"]
 
@@ -99,7 +99,7 @@ class MixtureLoader:
         sampler: ``{"identities": P, "images": K}``: every batch has K images of each of P
             identities; None takes the recipe's.
         augment: None flips every second crop; ``"none"`` changes nothing; or a mapping, see
-            :class:`fusekit.loader.augment.Augment`.
+            :class:`fusekit.loader.crops.augment.Augment`.
         epochs: Where an epoch ends: ``"cycle"``, ``"stop_first"`` or ``{"steps": N}``; None takes
             the recipe's.
         weights: The labeled datasets' shares: one positive integer each, or what a recipe's

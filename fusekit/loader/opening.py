@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from fusekit.loader.decoded import DecodedCache
-from fusekit.loader.files import ShardFiles
-from fusekit.loader.memory import BatchMemory
+from fusekit.loader.crops.decoded import DecodedCache
+from fusekit.loader.crops.files import ShardFiles
+from fusekit.loader.crops.memory import BatchMemory
+from fusekit.loader.crops.reader import CropReader, ReaderSettings
+from fusekit.loader.order.planner import Planner
 from fusekit.loader.pipeline import Pipeline
-from fusekit.loader.planner import Planner
-from fusekit.loader.reader import CropReader, ReaderSettings
-from fusekit.loader.remote import RemoteSettings, RemoteShards
+from fusekit.loader.remote.shards import RemoteSettings, RemoteShards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusekit.loader.files import ShardSource
-    from fusekit.loader.memory import Memory
-    from fusekit.loader.order import Order
-    from fusekit.loader.reader import Draft
+    from fusekit.loader.crops.files import ShardSource
+    from fusekit.loader.crops.memory import Memory
+    from fusekit.loader.crops.reader import Draft
+    from fusekit.loader.order.order import Order
     from fusekit.loader.settings import LoaderSettings
     from fusekit.mixture.mixture import Mixture
 

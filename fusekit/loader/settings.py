@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fusekit.errors import LoaderError
-from fusekit.loader.augment import Augment
 from fusekit.loader.cache import CacheSettings
-from fusekit.loader.order import check_world
+from fusekit.loader.crops.augment import Augment
+from fusekit.loader.order.order import check_world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusekit.loader.decode import Layout
-    from fusekit.loader.verify import Verify
+    from fusekit.loader.crops.decode import Layout
+    from fusekit.loader.crops.verify import Verify
     from fusekit.mixture.mixture import Mixture
 
 _MOST_THREADS: Final = 8
@@ -99,7 +99,7 @@ class LoaderSettings:
 
     @property
     def for_order(self) -> dict[str, Any]:
-        """What :func:`fusekit.loader.make_order.make_order` is called with."""
+        """What :func:`fusekit.loader.order.make.make_order` is called with."""
         names = (
             "batch_size", "world_size", "seed", "weights", "sampler", "epochs", "grouping",
             "block", "window",

@@ -10,7 +10,7 @@ from fusekit.fingerprint import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusekit.loader.order import OrderSettings
+    from fusekit.loader.order.order import OrderSettings
 
 STATE_VERSION: Final = 1
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fusekit.loader.crops.reader import Work
     from fusekit.loader.pipeline import Waiting
-    from fusekit.loader.reader import Work
     from fusekit.loader.settings import LoaderSettings
 
 

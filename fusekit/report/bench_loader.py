@@ -14,10 +14,10 @@ import numpy as np
 
 from fusekit.errors import LoaderError
 from fusekit.loader.cache import CacheSettings
-from fusekit.loader.decode import RAW
-from fusekit.loader.files import ShardFiles
+from fusekit.loader.crops.decode import RAW
+from fusekit.loader.crops.files import ShardFiles
 from fusekit.loader.loader import MixtureLoader
-from fusekit.loader.remote import RemoteSettings, RemoteShards
+from fusekit.loader.remote.shards import RemoteSettings, RemoteShards
 from fusekit.mixture.mixture import Mixture
 from fusekit.progress import Progress, Report, silent
 from fusekit.report.loader_limits import (
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from fusekit.loader.batch import Batch
-    from fusekit.loader.decode import Layout
-    from fusekit.loader.files import ShardSource
+    from fusekit.loader.crops.decode import Layout
+    from fusekit.loader.crops.files import ShardSource
     from fusekit.report.loader_limits import Limit
 
 Bound: TypeAlias = Literal["trainer", "decoding", "copying", "reading", "other"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import numpy as np
 
 from fusekit.faces.rewarp import Rewarp
-from fusekit.loader.decode import CropDecoder, RewarpDecoder, UnusableCropError
+from fusekit.loader.crops.decode import CropDecoder, RewarpDecoder, UnusableCropError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusekit.loader.decode import Decoder, Pixels
-    from fusekit.loader.files import ShardSource
+    from fusekit.loader.crops.decode import Decoder, Pixels
+    from fusekit.loader.crops.files import ShardSource
     from fusekit.mixture.mixture import Mixture
 
 _PIECE: Final = 64  # crops between two looks at the clock

@@ -13,8 +13,8 @@ import numpy as np
 import simplejpeg
 from support.stores import draw_sized_crop
 
-from fusekit.loader.augment import OPERATIONS, Augment
-from fusekit.loader.augmenter import Augmenter
+from fusekit.loader.crops.augment import OPERATIONS, Augment
+from fusekit.loader.crops.augmenter import Augmenter
 from fusekit.rng import permute
 
 RUN, RUNS, ROUNDS = 16, 60, 15

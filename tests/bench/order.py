@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from fusekit.loader.identities import ClassRows, Drawing
-from fusekit.loader.order import BLOCK, WINDOW, Order, OrderSettings
+from fusekit.loader.order.identities import ClassRows, Drawing
+from fusekit.loader.order.order import BLOCK, WINDOW, Order, OrderSettings
 
 BATCH = 512
 PER_CLASS = 40  # rows, on average; a thousand classes or so at 20,000 rows, 375,000 at 20 million

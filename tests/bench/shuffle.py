@@ -28,7 +28,7 @@ import numpy as np
 from support.bench_peers import make_environment
 from support.benchmarks import machine, replace_section, table, today, versions
 
-from fusekit.loader.order import BLOCK, WINDOW, Order, OrderSettings
+from fusekit.loader.order.order import BLOCK, WINDOW, Order, OrderSettings
 
 SHARES = (0.30, 0.26, 0.15, 0.12, 0.08, 0.04, 0.02, 0.015, 0.010, 0.005)
 IMAGES = 20

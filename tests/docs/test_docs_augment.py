@@ -10,7 +10,7 @@ from support.exports import make_mixture
 from support.recipes import build
 
 from fusekit import MixtureLoader
-from fusekit.loader.augment import OPERATIONS, Augment
+from fusekit.loader.crops.augment import OPERATIONS, Augment
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/augment.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)

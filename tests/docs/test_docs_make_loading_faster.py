@@ -7,7 +7,7 @@ from support.exports import make_mixture
 from support.recipes import build
 
 from fusekit.loader.cache import CacheSettings
-from fusekit.loader.crop_file import MOST
+from fusekit.loader.crops.crop_file import MOST
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/make-loading-faster.md").read_text()
 

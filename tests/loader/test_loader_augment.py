@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from support.stores import draw_crop
 
 from fusekit.errors import LoaderError
-from fusekit.loader.augment import OPERATIONS, Augment
-from fusekit.loader.augmenter import Augmenter
+from fusekit.loader.crops.augment import OPERATIONS, Augment
+from fusekit.loader.crops.augmenter import Augmenter
 from fusekit.rng import permute
 
 NOTHING = {"flip": 0}
@@ -175,8 +175,8 @@ import cv2
 import numpy as np
 cv2.setNumThreads(int(sys.argv[1]))
 names = sys.argv[2].split()
-from fusekit.loader.augment import Augment
-from fusekit.loader.augmenter import Augmenter
+from fusekit.loader.crops.augment import Augment
+from fusekit.loader.crops.augmenter import Augmenter
 y, x, n = np.mgrid[:112, :112, :64]
 images = np.stack([x * n, y * n + x * y, x ^ y * n], axis=-1).transpose(2, 0, 1, 3)
 images = np.ascontiguousarray(images % 256).astype(np.uint8)

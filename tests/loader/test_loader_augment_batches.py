@@ -5,8 +5,8 @@ import pytest
 from support.mixtures import hand_made
 
 from fusekit.errors import LoaderError
-from fusekit.loader.augment import OPERATIONS, Augment
-from fusekit.loader.augmenter import Augmenter
+from fusekit.loader.crops.augment import OPERATIONS, Augment
+from fusekit.loader.crops.augmenter import Augmenter
 from fusekit.loader.loader import MixtureLoader
 
 AUGMENT = dict.fromkeys(OPERATIONS, 0.4)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusekit.errors import LoaderError
-from fusekit.loader.augment import OPERATIONS, Augment
+from fusekit.loader.crops.augment import OPERATIONS, Augment
 
 PROBABILITY = "expected a probability from 0 to 1"
 

@@ -265,7 +265,7 @@ ENDLESS = """
 import sys, time
 from pathlib import Path
 from support.mixtures import hand_made
-from fusekit.loader import decode
+from fusekit.loader.crops import decode
 from fusekit.loader.loader import MixtureLoader
 
 whole = decode.CropDecoder.decode

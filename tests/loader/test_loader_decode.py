@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 from support.stores import draw_crop
 
-from fusekit.loader.decode import JPG, PNG, RAW, CropDecoder, UnusableCropError
+from fusekit.loader.crops.decode import JPG, PNG, RAW, CropDecoder, UnusableCropError
 
 CROP = draw_crop(5)
 

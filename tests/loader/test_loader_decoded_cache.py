@@ -18,10 +18,10 @@ from support.mixtures import hand_made
 from support.stores import draw_sized_crop
 
 from fusekit.errors import LoaderError
-from fusekit.loader import crop_file
 from fusekit.loader.cache import CacheSettings
-from fusekit.loader.crop_file import CropLayout, open_crop_file
-from fusekit.loader.decoded import DecodedCache
+from fusekit.loader.crops import crop_file
+from fusekit.loader.crops.crop_file import CropLayout, open_crop_file
+from fusekit.loader.crops.decoded import DecodedCache
 from fusekit.loader.loader import MixtureLoader
 
 CROP = 112 * 112 * 3
@@ -33,7 +33,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 from fusekit.loader.cache import CacheSettings
-from fusekit.loader.decoded import DecodedCache
+from fusekit.loader.crops.decoded import DecodedCache
 crops = np.load({crops!r})
 mixture = SimpleNamespace(
     fingerprint="a" * 64, template="arcface-112", crop_size=(112, 112),

@@ -10,7 +10,7 @@ from support.training import planned, small_mixture
 
 from fusekit import MixtureDataset
 from fusekit.errors import LoaderError
-from fusekit.loader.device import CudaCopier, PlainCopier, copy_ahead, make_copier
+from fusekit.loader.trainers.device import CudaCopier, PlainCopier, copy_ahead, make_copier
 
 
 class RecordingCopier:
@@ -140,7 +140,7 @@ def test_what_is_no_device_is_refused(device):
 
 def test_batches_sent_ahead_do_not_count_in_the_state(tmp_path, monkeypatch):
     path, copier = small_mixture(tmp_path), RecordingCopier()
-    monkeypatch.setattr("fusekit.loader.torch_view.make_copier", lambda device: (copier, 1))
+    monkeypatch.setattr("fusekit.loader.trainers.dataset.make_copier", lambda device: (copier, 1))
     dataset, seen, states = MixtureDataset(path, 8, 0, 1, threads=1, device="cpu"), [], []
     for batch in dataset:
         seen.append(batch["rows"].tolist())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fusekit.loader.files import ShardFiles
+from fusekit.loader.crops.files import ShardFiles
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusekit.loader.lookahead import Lookahead
+from fusekit.loader.remote.lookahead import Lookahead
 
 SIZES = np.array([10, 20, 30, 40, 50], np.int64)
 

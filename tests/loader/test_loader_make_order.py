@@ -9,7 +9,7 @@ from support.recipes import build
 from support.stores import make_dataset
 
 from fusekit.errors import LoaderError, StateError
-from fusekit.loader.make_order import class_rows, make_order
+from fusekit.loader.order.make import class_rows, make_order
 from fusekit.loader.state import make_state, read_step
 from fusekit.mixture.drawing import SamplerSettings
 from fusekit.mixture.mixture import Mixture

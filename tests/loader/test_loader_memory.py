@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.mixtures import hand_made
 
+from fusekit.loader.crops.memory import BatchMemory
 from fusekit.loader.loader import MixtureLoader
-from fusekit.loader.memory import BatchMemory
 
 SHAPE = (4, 6, 5, 3)
 

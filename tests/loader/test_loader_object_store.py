@@ -30,8 +30,8 @@ from support.stores import make_dataset
 
 from fusekit.errors import LoaderError
 from fusekit.loader.loader import MixtureLoader
-from fusekit.loader.remote import RemoteSettings, RemoteShards
-from fusekit.loader.shard_cache import choose_victims
+from fusekit.loader.remote.shard_cache import choose_victims
+from fusekit.loader.remote.shards import RemoteSettings, RemoteShards
 from fusekit.mixture.mixture import Mixture
 from fusekit.storage.retry import Retry
 from fusekit.store.layout import open_store
@@ -245,7 +245,7 @@ def test_no_shard_is_evicted_that_is_needed_sooner_or_at_once(mixture, opened, m
         choices.extend((needs.get(v.digest, math.inf), distance) for v in victims or ())
         return victims
 
-    monkeypatch.setattr("fusekit.loader.shard_cache.choose_victims", spy)
+    monkeypatch.setattr("fusekit.loader.remote.shard_cache.choose_victims", spy)
     steps = Steps(mixture, 8, passes=2)
     shards = opened(steps, cache=420_000, at_once=4)
     assert read_all(shards, steps) == 700
@@ -428,7 +428,7 @@ def test_a_full_disk_is_one_line(mixture, opened, monkeypatch):
 
     steps = Steps(mixture, 8)
     shards = opened(steps)
-    monkeypatch.setattr("fusekit.loader.shard_cache.Download.write", full)
+    monkeypatch.setattr("fusekit.loader.remote.shard_cache.Download.write", full)
     with pytest.raises(
         LoaderError, match=r"can't be written: No space left on device; free some s"
     ):
@@ -452,7 +452,7 @@ def test_a_bound_that_holds_nothing_is_refused(opened):
 
 def test_by_default_the_bound_is_20_gb_or_half_of_what_is_free(opened, monkeypatch):
     usage = type("Usage", (), {"free": 1 << 50})
-    monkeypatch.setattr("fusekit.loader.remote.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("fusekit.loader.remote.shards.shutil.disk_usage", lambda _: usage)
     assert opened(cache=None)._cache.bound == 20_000_000_000
     usage.free = 3_000_000
     assert opened(cache=None)._cache.bound == 1_500_000

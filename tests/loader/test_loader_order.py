@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from support.orders import STEPS, class_rows, drawn, every_kind, feistel, orders, worlds_of
 
 from fusekit.errors import LoaderError
-from fusekit.loader.identities import Drawing
-from fusekit.loader.order import Order, OrderSettings
-from fusekit.loader.split import split, split_tree
+from fusekit.loader.order.identities import Drawing
+from fusekit.loader.order.order import Order, OrderSettings
+from fusekit.loader.order.split import split, split_tree
 from fusekit.rng import derive
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "order-v1.txt"

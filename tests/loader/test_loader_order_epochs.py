@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.orders import class_rows, every_kind, orders
 
-from fusekit.loader.epochs import Epochs
-from fusekit.loader.identities import Drawing
-from fusekit.loader.order import Order, OrderSettings, SourceUsage
+from fusekit.loader.order.epochs import Epochs
+from fusekit.loader.order.identities import Drawing
+from fusekit.loader.order.order import Order, OrderSettings, SourceUsage
 from fusekit.mixture.drawing import Steps
 
 EPOCHS = st.one_of(st.integers(0, 30), st.integers(2**60, 2**66))

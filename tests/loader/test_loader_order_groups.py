@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.orders import STEPS, drawn, every_kind, identity_orders, orders, worlds_of
 
 from fusekit.errors import LoaderError
-from fusekit.loader.order import Order, OrderSettings
-from fusekit.loader.split import split, split_tree
+from fusekit.loader.order.order import Order, OrderSettings
+from fusekit.loader.order.split import split, split_tree
 from fusekit.rng import derive
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.orders import STEPS, class_rows, drawn, feistel, identity_orders, worlds_of
 
 from fusekit.errors import LoaderError
-from fusekit.loader.identities import Drawing, Identities
-from fusekit.loader.order import Order, OrderSettings
+from fusekit.loader.order.identities import Drawing, Identities
+from fusekit.loader.order.order import Order, OrderSettings
 from fusekit.rng import derive, mix
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.orders import STEPS, class_rows, every_kind, identity_orders, orders
 
-from fusekit.loader.identities import Drawing
-from fusekit.loader.order import Order, OrderSettings
+from fusekit.loader.order.identities import Drawing
+from fusekit.loader.order.order import Order, OrderSettings
 
 PLACES = st.integers(0, 10**6)
 

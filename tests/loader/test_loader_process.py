@@ -25,7 +25,7 @@ from support.process_loaders import (
 )
 
 from fusekit.errors import LoaderError
-from fusekit.loader import serving
+from fusekit.loader.process import serving
 
 
 @pytest.fixture(scope="module")

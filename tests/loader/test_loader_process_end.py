@@ -23,7 +23,7 @@ from support.process_loaders import (
 )
 
 from fusekit.errors import LoaderError
-from fusekit.loader import process
+from fusekit.loader.process import maker as process
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from support.mixtures import HandMadeMixture
 from support.stores import draw_crop
 
 from fusekit.errors import LoaderError
-from fusekit.loader.decode import RAW, CropDecoder, UnusableCropError
-from fusekit.loader.files import ShardFiles
+from fusekit.loader.crops.decode import RAW, CropDecoder, UnusableCropError
+from fusekit.loader.crops.files import ShardFiles
 from fusekit.loader.loader import MixtureLoader
 
 

@@ -10,8 +10,8 @@ from support.mixtures import hand_made
 
 from fusekit.errors import LoaderError
 from fusekit.loader import settings as under_test
-from fusekit.loader.augment import Augment
 from fusekit.loader.cache import CacheSettings
+from fusekit.loader.crops.augment import Augment
 from fusekit.loader.settings import LoaderSettings, check_choice, check_share
 
 PLAIN = {

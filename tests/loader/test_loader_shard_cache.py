@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusekit.loader.shard_cache import Download, Held, ShardCache, choose_victims, file_is
+from fusekit.loader.remote.shard_cache import Download, Held, ShardCache, choose_victims, file_is
 
 ROOM = 16_384  # what one user's needs take
 
@@ -154,7 +154,7 @@ def test_what_a_killed_process_left_is_swept_and_what_lives_is_not(folder):
     code = f"""
         import sys, time
         from pathlib import Path
-        from fusekit.loader.shard_cache import ShardCache
+        from fusekit.loader.remote.shard_cache import ShardCache
         cache = ShardCache(Path({str(folder)!r}), 100_000)
         place = cache.begin({shard(1)[0]!r}, 1_000, 0, {{}})
         place.write(b"half")

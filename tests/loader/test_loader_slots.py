@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusekit.errors import LoaderError
-from fusekit.loader import slots
-from fusekit.loader.slots import AnonymousFile, SlotMemory, Slots, hand_over, lease
+from fusekit.loader.process import slots
+from fusekit.loader.process.slots import AnonymousFile, SlotMemory, Slots, hand_over, lease
 
 SHAPE = (3, 50, 40, 3)
 

@@ -10,11 +10,11 @@ import simplejpeg
 from support.mixtures import HandMadeMixture, draw_jpegs, hand_made
 
 from fusekit.errors import LoaderError
-from fusekit.loader.augment import Augment
-from fusekit.loader.files import ShardFiles
+from fusekit.loader.crops.augment import Augment
+from fusekit.loader.crops.files import ShardFiles
+from fusekit.loader.crops.memory import BatchMemory
+from fusekit.loader.crops.reader import CropReader, ReaderSettings
 from fusekit.loader.loader import MixtureLoader
-from fusekit.loader.memory import BatchMemory
-from fusekit.loader.reader import CropReader, ReaderSettings
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_an_unforeseen_error_in_a_thread_reaches_the_consumer_with_the_sample(mi
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fusekit.loader.decode.simplejpeg.decode_jpeg", fail)
+    monkeypatch.setattr("fusekit.loader.crops.decode.simplejpeg.decode_jpeg", fail)
     with opened(mixture) as loader, pytest.raises(ZeroDivisionError) as error:
         next(iter(loader))
     assert any("while reading key" in note for note in error.value.__notes__)

@@ -11,7 +11,7 @@ from support.mixtures import hand_made
 
 from fusekit.errors import StateError
 from fusekit.loader.loader import MixtureLoader
-from fusekit.loader.order import OrderSettings
+from fusekit.loader.order.order import OrderSettings
 from fusekit.loader.state import make_state, read_step
 
 

@@ -10,9 +10,9 @@ from support.recipes import build
 from support.stores import make_dataset
 
 from fusekit.errors import LoaderError
+from fusekit.loader.crops.reader import Work
 from fusekit.loader.loader import MixtureLoader
 from fusekit.loader.pipeline import Waiting
-from fusekit.loader.reader import Work
 from fusekit.loader.settings import LoaderSettings
 from fusekit.loader.stats import make_stats
 from fusekit.store.layout import open_store

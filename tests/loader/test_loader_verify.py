@@ -12,9 +12,9 @@ from support.mixtures import hand_made
 
 from fusekit.errors import LoaderError
 from fusekit.loader import loader as under_test
-from fusekit.loader.decode import UnusableCropError
-from fusekit.loader.files import ShardFiles
-from fusekit.loader.verify import Verifier
+from fusekit.loader.crops.decode import UnusableCropError
+from fusekit.loader.crops.files import ShardFiles
+from fusekit.loader.crops.verify import Verifier
 
 MixtureLoader = partial(
     under_test.MixtureLoader, arrays="numpy", augment="none", layout="hwc", max_bad=1.0
@@ -148,7 +148,7 @@ def test_a_shard_that_was_cut_short_is_compared_crop_by_crop(mixture):
 
 
 def test_every_byte_of_a_large_shard_is_compared(mixture, monkeypatch):
-    monkeypatch.setattr("fusekit.loader.verify._PIECE", 1000)
+    monkeypatch.setattr("fusekit.loader.crops.verify._PIECE", 1000)
     check, source = verifier(mixture)
     check.check(0, 0, b"whatever: the shard is sound")
     assert source.read_of == {0: mixture.shards["size"][0].as_py()}

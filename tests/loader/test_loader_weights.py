@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusekit.loader.weights import TOTAL, round_shares, tempered, weights_by
+from fusekit.loader.order.weights import TOTAL, round_shares, tempered, weights_by
 from fusekit.mixture.drawing import parse_by
 
 SHARES = st.lists(st.fractions(0, 10**9, max_denominator=10**6), min_size=1, max_size=30).filter(

@@ -14,7 +14,7 @@ from support.stores import draw_sized_crop, make_dataset
 
 from fusekit import Mixture, bench_loader
 from fusekit.errors import FusekitError, LoaderError, MixtureError
-from fusekit.loader.files import ShardFiles
+from fusekit.loader.crops.files import ShardFiles
 from fusekit.report import bench_loader as under_test
 from fusekit.report import loader_limits
 from fusekit.report.bench_loader import judge
@@ -137,7 +137,7 @@ def test_each_limit_does_its_piece_of_work_and_no_other(storage, monkeypatch):
     assert {shard for shard, _, _ in read} <= set(range(len(mixture.shard_paths)))
     decoded = []
     monkeypatch.setattr(
-        "fusekit.loader.decode.CropDecoder.decode", lambda _, data, *__: decoded.append(data)
+        "fusekit.loader.crops.decode.CropDecoder.decode", lambda _, data, *__: decoded.append(data)
     )
     assert Decoding(mixture, crops, 1).work(0) == len(decoded) == 64
     copying = Copying(mixture, crops, 1)

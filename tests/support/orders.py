@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 from hypothesis import strategies as st
 
-from fusekit.loader.identities import ClassRows, Drawing
-from fusekit.loader.order import Order, OrderSettings
+from fusekit.loader.order.identities import ClassRows, Drawing
+from fusekit.loader.order.order import Order, OrderSettings
 from fusekit.rng import mix, permute
 
 GAMMA = 0x9E3779B97F4A7C15

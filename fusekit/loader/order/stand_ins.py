@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.loader.order import Order, Plan
+    from fusekit.loader.order.order import Order, Plan
 
 _MOST: Final = 64  # candidates
 _FIRST_LOOK, _LONGEST_LOOK, _MOST_LOOKED_AT = 16, 1024, 4096  # positions
@@ -20,7 +20,7 @@ def stand_ins(order: Order, plan: Plan, place: int) -> Iterator[int]:
     """Give rows that may stand in for the row at a place of a plan, the best first.
 
     They are of the row's own source, so that every share stays as it is. See
-    :meth:`fusekit.loader.order.Order.stand_ins`.
+    :meth:`fusekit.loader.order.order.Order.stand_ins`.
 
     Args:
         order: The order that made the plan.

@@ -24,16 +24,25 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from fusekit.errors import LoaderError
-from fusekit.loader.messages import Failed, Filled, Logged, Opened, Task, pack, post, receive
+from fusekit.loader.crops.reader import Draft, Work
 from fusekit.loader.opening import batch_shape
 from fusekit.loader.pipeline import Waiting
-from fusekit.loader.reader import Draft, Work
-from fusekit.loader.slots import AnonymousFile, Slots, lease
+from fusekit.loader.process.messages import (
+    Failed,
+    Filled,
+    Logged,
+    Opened,
+    Task,
+    pack,
+    post,
+    receive,
+)
+from fusekit.loader.process.slots import AnonymousFile, Slots, lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusekit.loader.decode import Pixels
+    from fusekit.loader.crops.decode import Pixels
     from fusekit.loader.settings import LoaderSettings
     from fusekit.mixture.mixture import Mixture
 
@@ -45,7 +54,7 @@ _LOOK: Final = 1.0  # seconds between looks for a process that is gone
 _CODE: Final = """\
 import sys
 sys.path[:] = {path!r}
-from fusekit.loader.serving import serve
+from fusekit.loader.process.serving import serve
 serve({connection}, {memory})
 """
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from fusekit.errors import LoaderError
-from fusekit.loader.epochs import Epochs
-from fusekit.loader.identities import ClassRows, Identities
-from fusekit.loader.order_settings import BLOCK, ORDER_VERSION, WINDOW, OrderSettings
-from fusekit.loader.plan import Plan, by_source
-from fusekit.loader.shuffle import Rows, Shuffle, Stream
-from fusekit.loader.split import in_proportion, split, split_tree
-from fusekit.loader.stand_ins import stand_ins
-from fusekit.loader.usage import SourceUsage
+from fusekit.loader.order.epochs import Epochs
+from fusekit.loader.order.identities import ClassRows, Identities
+from fusekit.loader.order.plan import Plan, by_source
+from fusekit.loader.order.settings import BLOCK, ORDER_VERSION, WINDOW, OrderSettings
+from fusekit.loader.order.shuffle import Rows, Shuffle, Stream
+from fusekit.loader.order.split import in_proportion, split, split_tree
+from fusekit.loader.order.stand_ins import stand_ins
+from fusekit.loader.order.usage import SourceUsage
 from fusekit.rng import U64, derive
 
 if TYPE_CHECKING:

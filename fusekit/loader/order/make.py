@@ -12,9 +12,9 @@ import numpy as np
 
 from fusekit.cards.checking import checked, nearest
 from fusekit.errors import LoaderError
-from fusekit.loader.identities import ClassRows, Drawing
-from fusekit.loader.order import BLOCK, WINDOW, Order, OrderSettings
-from fusekit.loader.weights import weights_by
+from fusekit.loader.order.identities import ClassRows, Drawing
+from fusekit.loader.order.order import BLOCK, WINDOW, Order, OrderSettings
+from fusekit.loader.order.weights import weights_by
 from fusekit.mixture.drawing import (
     GROUPINGS,
     Grouping,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from fusekit.loader.shuffle import Rows
+    from fusekit.loader.order.shuffle import Rows
     from fusekit.rng import U64
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fusekit.errors import LoaderError, MissingExtraError
-from fusekit.loader.device import copy_ahead, make_copier
 from fusekit.loader.loader import MixtureLoader
+from fusekit.loader.trainers.device import copy_ahead, make_copier
 from fusekit.mixture.mixture import Mixture
 
 try:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusekit.loader.batch import Batch
-    from fusekit.loader.device import Fields
+    from fusekit.loader.trainers.device import Fields
 
 
 class MixtureDataset(IterableDataset):  # type: ignore[misc] # torch is not seen by the checker

@@ -16,7 +16,7 @@ from fusekit.rng import U64, derive, rank_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusekit.loader.augment import Augment, Range
+    from fusekit.loader.crops.augment import Augment, Range
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Numbers: TypeAlias = npt.NDArray[np.int64]

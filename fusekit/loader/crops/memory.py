@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from fusekit.loader.decode import Pixels
+    from fusekit.loader.crops.decode import Pixels
 
 
 class Memory(Protocol):

@@ -11,7 +11,7 @@ from fusekit.fingerprint import fingerprint
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from fusekit.loader.identities import Drawing
+    from fusekit.loader.order.identities import Drawing
     from fusekit.mixture.drawing import Grouping
 
 ORDER_VERSION: Final = 1

@@ -17,17 +17,26 @@ from time import sleep
 from typing import TYPE_CHECKING, Final
 
 from fusekit.errors import FusekitError, LoaderError
-from fusekit.loader.make_order import make_order
-from fusekit.loader.messages import Failed, Filled, Logged, Opened, Task, lines, pack, receive_task
 from fusekit.loader.opening import batch_shape, open_pipeline
-from fusekit.loader.slots import AnonymousFile, SlotMemory, hand_over
+from fusekit.loader.order.make import make_order
+from fusekit.loader.process.messages import (
+    Failed,
+    Filled,
+    Logged,
+    Opened,
+    Task,
+    lines,
+    pack,
+    receive_task,
+)
+from fusekit.loader.process.slots import AnonymousFile, SlotMemory, hand_over
 from fusekit.mixture.mixture import Mixture
 
 if TYPE_CHECKING:
     from logging import LogRecord
 
+    from fusekit.loader.crops.reader import Draft
     from fusekit.loader.pipeline import Pipeline
-    from fusekit.loader.reader import Draft
 
 _LOOK: Final = 1.0  # seconds between looks for a parent that is gone
 

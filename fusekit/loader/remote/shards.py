@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import numpy as np
 
 from fusekit.errors import FusekitError, LoaderError, StorageError
-from fusekit.loader.crew import Crew
-from fusekit.loader.lookahead import Lookahead
-from fusekit.loader.shard_cache import Download, ShardCache, file_is
+from fusekit.loader.remote.crew import Crew
+from fusekit.loader.remote.lookahead import Lookahead
+from fusekit.loader.remote.shard_cache import Download, ShardCache, file_is
 from fusekit.storage.cache import cache_root
 from fusekit.storage.objects import ObjectStore
 from fusekit.storage.retry import Retry

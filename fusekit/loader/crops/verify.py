@@ -7,12 +7,12 @@ import logging
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from fusekit.loader.decode import UnusableCropError
+from fusekit.loader.crops.decode import UnusableCropError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusekit.loader.files import ShardSource
+    from fusekit.loader.crops.files import ShardSource
     from fusekit.mixture.index import Index
 
 Verify: TypeAlias = Literal["none", "sample", "shard"]

@@ -21,7 +21,7 @@ from fusekit.errors import LoaderError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusekit.loader.decode import Pixels
+    from fusekit.loader.crops.decode import Pixels
 
 _FIRST: Final = 8  # slots of the first piece that is mapped; each further piece is twice as large
 _REMOVE: Final = getattr(mmap, "MADV_REMOVE", None)  # Linux only

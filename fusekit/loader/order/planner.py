@@ -6,8 +6,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fusekit.loader.order import Order
-    from fusekit.loader.plan import Plan
+    from fusekit.loader.order.order import Order
+    from fusekit.loader.order.plan import Plan
 
 _ROWS: Final = 4096  # rows of a run: from there on time goes by the row, not by the call
 _MOST: Final = 16

@@ -23,7 +23,7 @@ from fusekit.rng import U64, derive, permute, rank_words
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusekit.loader.shuffle import Rows
+    from fusekit.loader.order.shuffle import Rows
 
 _LIMB: Final = 31  # bits taken at once of a number of any size
 _MASK: Final = (1 << 64) - 1

@@ -13,19 +13,19 @@ import numpy as np
 
 from fusekit.errors import LoaderError
 from fusekit.faces.rewarp import Rewarp
-from fusekit.loader.augmenter import Augmenter
-from fusekit.loader.decode import RAW, CropDecoder, RewarpDecoder, UnusableCropError
-from fusekit.loader.verify import Verifier
+from fusekit.loader.crops.augmenter import Augmenter
+from fusekit.loader.crops.decode import RAW, CropDecoder, RewarpDecoder, UnusableCropError
+from fusekit.loader.crops.verify import Verifier
 
 if TYPE_CHECKING:
-    from fusekit.loader.augment import Augment
-    from fusekit.loader.decode import Decoder, Layout, Pixels
-    from fusekit.loader.decoded import DecodedCache
-    from fusekit.loader.files import ShardSource
-    from fusekit.loader.memory import Memory
-    from fusekit.loader.order import Order, Plan
-    from fusekit.loader.shuffle import Rows
-    from fusekit.loader.verify import Verify
+    from fusekit.loader.crops.augment import Augment
+    from fusekit.loader.crops.decode import Decoder, Layout, Pixels
+    from fusekit.loader.crops.decoded import DecodedCache
+    from fusekit.loader.crops.files import ShardSource
+    from fusekit.loader.crops.memory import Memory
+    from fusekit.loader.crops.verify import Verify
+    from fusekit.loader.order.order import Order, Plan
+    from fusekit.loader.order.shuffle import Rows
     from fusekit.mixture.mixture import Mixture
 
 _RUN: Final = 32  # crops taken from the cache, or split by colour, in one call: 1.2 MB

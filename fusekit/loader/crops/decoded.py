@@ -20,7 +20,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from fusekit.errors import LoaderError
-from fusekit.loader.crop_file import CropFile, CropLayout, open_crop_file
+from fusekit.loader.crops.crop_file import CropFile, CropLayout, open_crop_file
 from fusekit.rng import derive, permute
 from fusekit.storage.cache import cache_root
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fusekit.loader.cache import CacheSettings
-    from fusekit.loader.decode import Pixels
-    from fusekit.loader.shuffle import Rows
+    from fusekit.loader.crops.decode import Pixels
+    from fusekit.loader.order.shuffle import Rows
     from fusekit.mixture.mixture import Mixture
 
 Words: TypeAlias = npt.NDArray[np.unsignedinteger]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fusekit.loader.batch import Batch
     from fusekit.loader.loader import MixtureLoader
-    from fusekit.loader.torch_view import MixtureDataset
+    from fusekit.loader.trainers.dataset import MixtureDataset
 
 
 class ArcFaceView:

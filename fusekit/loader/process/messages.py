@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from logging import LogRecord
     from pathlib import Path
 
-    from fusekit.loader.plan import Plan
-    from fusekit.loader.reader import BadCrop, Work
+    from fusekit.loader.crops.reader import BadCrop, Work
+    from fusekit.loader.order.plan import Plan
+    from fusekit.loader.order.shuffle import Rows
     from fusekit.loader.settings import LoaderSettings
-    from fusekit.loader.shuffle import Rows
 
 _HEAD: Final = struct.Struct("<Q")
 _PIECE: Final = 1 << 20

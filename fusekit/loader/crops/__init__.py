@@ -1,0 +1,1 @@
+"""Stored crops into the pixels of a batch."""

@@ -1,0 +1,1 @@
+"""Which rows a step gives to a rank, as a pure function."""

@@ -1,0 +1,1 @@
+"""Shards of an object store, fetched ahead of the plan."""

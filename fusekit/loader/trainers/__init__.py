@@ -1,0 +1,1 @@
+"""Views of the loader for other trainers' loops."""
