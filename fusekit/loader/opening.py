@@ -49,11 +49,12 @@ def open_pipeline(
     """
     # Not a method of the loader: a cycle of references would keep a dropped loader's threads.
     plan = Planner(order, settings.rank, settings.world_size)
+    cache = DecodedCache.open(mixture, settings.cache) if settings.cache.decoded else None
     reader = CropReader(
         mixture, order, _source(mixture, order, settings),
         memory or BatchMemory(batch_shape(mixture, settings), settings.prefetch + 2),
         ReaderSettings(settings.layout, settings.verify, settings.augment),
-        DecodedCache.open(mixture, settings.cache) if settings.cache.decoded else None,
+        cache,
     )  # fmt: skip
     return Pipeline(
         plan, reader, finish, batch_size=settings.batch_size, threads=settings.threads,
@@ -78,7 +79,8 @@ def _source(mixture: Mixture, order: Order, settings: LoaderSettings) -> ShardSo
         mixture,
         lambda step: shard[plan(step).rows].astype(np.int64),
         RemoteSettings(
-            cache=cache.size if cache.shards else 0, folder=cache.folder,
+            cache=cache.size if cache.shards else 0,
+            folder=None if cache.folder is None else cache.folder / "shards",
             check="size" if settings.verify == "none" else "sha256",
         ),
     )  # fmt: skip

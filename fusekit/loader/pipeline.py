@@ -175,6 +175,7 @@ class Pipeline(Generic[Made]):
     def close(self) -> None:
         """Stop the threads and close the shards."""
         self.clear()
+        self._reader.let_go()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
 

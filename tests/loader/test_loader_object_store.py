@@ -206,7 +206,7 @@ def test_many_ranges_are_asked_for_at_once(mixture, opened, served):
     steps = Steps(mixture, 32)
     served.delay_s = 0.1
     started = time.monotonic()
-    assert len(opened(steps, cache=0).read_many([r[:3] for r in steps.ranges(0)])) == 32
+    assert len(opened(steps, cache=0).gather([r[:3] for r in steps.ranges(0)])) == 32
     assert time.monotonic() - started < 32 * 0.1 / 2
 
 

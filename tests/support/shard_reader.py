@@ -59,7 +59,7 @@ def read_all(shards, steps, pause_s=0.0, *, many=False):
         shards.at(step)
         ranges = steps.ranges(step)
         if many:
-            found = shards.read_many([each[:3] for each in ranges])
+            found = shards.gather([each[:3] for each in ranges])
         else:
             found = [shards.read(*each[:3]) for each in ranges]
         for data, each in zip(found, ranges, strict=True):

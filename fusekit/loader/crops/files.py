@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 class ShardSource(Protocol):
     """Where the bytes of shards come from; any number of threads read at once."""
 
+    @property
+    def gathers(self) -> bool:
+        """Whether several ranges are read faster at once than one after the other."""
+        ...
+
     def read(self, shard: int, offset: int, length: int) -> bytes:
         """Read ``length`` bytes at ``offset``; fewer only where the shard ends early.
 
@@ -27,6 +32,23 @@ class ShardSource(Protocol):
 
     def view(self, shard: int, offset: int, length: int) -> bytes | memoryview:
         """Read as :meth:`read`, without a copy where the shard can be mapped."""
+        ...
+
+    def gather(self, ranges: Sequence[tuple[int, int, int]]) -> list[bytes]:
+        """Read several ranges: shard, offset and length of each.
+
+        Raises:
+            OSError: As :meth:`read`.
+            LoaderError: The same.
+        """
+        ...
+
+    def distrust(self, shard: int) -> bool:
+        """Look at a shard again of which a crop gave no pixels.
+
+        Returns:
+            Whether reading it again may give other bytes.
+        """
         ...
 
     def name(self, shard: int) -> str:
@@ -54,6 +76,8 @@ class ShardFiles:
         most: How many descriptors stay open, the longest open being closed first; None takes half
             of what the system allows this process, at most 4,096.
     """
+
+    gathers = False
 
     def __init__(self, paths: Sequence[Path], most: int | None = None) -> None:
         self.paths = paths
@@ -91,6 +115,18 @@ class ShardFiles:
         if mapped is None:
             mapped = self._map(shard)
         return mapped[offset : offset + length]
+
+    def gather(self, ranges: Sequence[tuple[int, int, int]]) -> list[bytes]:
+        """Read several ranges, one after the other.
+
+        Raises:
+            OSError: As :meth:`read`.
+        """
+        return [self.read(*each) for each in ranges]
+
+    def distrust(self, shard: int) -> bool:  # noqa: ARG002 - any shard
+        """Read what is there, and nothing else: never true."""
+        return False
 
     def name(self, shard: int) -> str:
         """Give a shard's path."""

@@ -157,6 +157,10 @@ class CropReader:
         figures = dict(self._source.figures())
         return figures | (dict(self._cache.figures()) if self._cache is not None else {})
 
+    def let_go(self) -> None:
+        """Stop waiting for shards: what is being read ends with an error."""
+        self._source.close()
+
     def close(self) -> None:
         """Close the shards and the cache."""
         self._source.close()
@@ -170,12 +174,14 @@ class CropReader:
         kept = [False] * len(rows)
         if self._cache is not None:
             kept = self._cache.load(rows, crops).tolist()
-        where = self._where(rows) if not all(kept) else None
+        where = self._where(rows) if not all(kept) else []
+        fetched = self._fetch(where, kept) if self._source.gathers else {}
         edits = tools.augmenter and tools.augmenter.choose(draft.plan.keys[places])
         for place, row in enumerate(rows.tolist() if where or edits else ()):
             crop = crops[place]
-            if where and not kept[place]:
-                self._decode(draft, places.start + place, row, where[place], crop, tools, work)
+            if not kept[place]:
+                read = _Read(row, where[place], fetched.get(place))
+                self._decode(draft, places.start + place, read, crop, tools, work)
             for edit in edits[place] if edits else ():
                 edit(crop)
         if tools.run is not None:
@@ -190,33 +196,40 @@ class CropReader:
         columns = [column[rows].tolist() for column in named]
         return [_Where(*values) for values in zip(*columns, strict=True)]
 
+    def _fetch(self, where: list[_Where], kept: list[bool]) -> dict[int, bytes]:
+        """Read the crops of a run at once, from where a request takes longer than a crop."""
+        places = [k for k, at in enumerate(where) if not kept[k] and at.length > 0]
+        ranges = [(where[k].shard, where[k].offset, where[k].length) for k in places]
+        return dict(zip(places, self._source.gather(ranges), strict=True))
+
     def _decode(
-        self,
-        draft: Draft,
-        place: int,
-        row: int,
-        at: _Where,
-        crop: Pixels,
-        tools: _Tools,
-        work: Work,
+        self, draft: Draft, place: int, read: _Read, crop: Pixels, tools: _Tools, work: Work
     ) -> None:
-        began = read = perf_counter_ns()
         try:
-            data = self._bytes(row, at)
-            read = perf_counter_ns()
-            tools.decoders[at.source].decode(data, at.format, crop)
-            work.bytes += at.length
+            try:
+                self._pixels(read, crop, tools, work)
+            except UnusableCropError as error:
+                if error.reason == "erased" or not self._source.distrust(read.at.shard):
+                    raise
+                self._pixels(read._replace(data=None), crop, tools, work)
             if self._cache is not None:
-                self._cache.store(row, crop)
+                self._cache.store(read.row, crop)
         except UnusableCropError as error:
             self._stand_in(draft, place, crop, tools, error)
         except LoaderError:
             raise  # it says which row
         except Exception as error:
-            error.add_note(f"while reading {self._named(row)}")
+            error.add_note(f"while reading {self._named(read.row)}")
             raise
-        work.read += read - began
-        work.decode += perf_counter_ns() - read
+
+    def _pixels(self, read: _Read, crop: Pixels, tools: _Tools, work: Work) -> None:
+        at, began = read.at, perf_counter_ns()
+        data = self._bytes(read)
+        decoding = perf_counter_ns()
+        work.read += decoding - began
+        tools.decoders[at.source].decode(data, at.format, crop)
+        work.decode += perf_counter_ns() - decoding
+        work.bytes += at.length
 
     def _tools(self) -> _Tools:
         """Give this thread's own decoders and memory."""
@@ -238,19 +251,21 @@ class CropReader:
             run=np.empty(size, np.uint8) if settings.layout == "chw" else None,
         )  # fmt: skip
 
-    def _bytes(self, row: int, at: _Where) -> bytes | memoryview:
+    def _bytes(self, read: _Read) -> bytes | memoryview:
+        at, data = read.at, read.data
         if at.length <= 0:
             raise UnusableCropError("erased", "its length in the index is 0")
         try:
-            # Of raw pixels nothing is left to do but a copy: straight from the shard's pages.
-            read = self._source.view if at.format == RAW else self._source.read
-            data = read(at.shard, at.offset, at.length)
+            if data is None:
+                # Of raw pixels nothing is left to do but a copy: straight from the shard's pages.
+                give = self._source.view if at.format == RAW else self._source.read
+                data = give(at.shard, at.offset, at.length)
             if len(data) < at.length:
                 raise UnusableCropError("short", f"{len(data)} of {at.length} bytes are there")
-            self._verifier.check(row, at.shard, data)
+            self._verifier.check(read.row, at.shard, data)
         except OSError as error:
             raise LoaderError(
-                self._named(row), f"can't be read: {error.strerror or error}", None,
+                self._named(read.row), f"can't be read: {error.strerror or error}", None,
                 "fusekit verify names every file that is missing or damaged",
             ) from error  # fmt: skip
         return data
@@ -273,7 +288,7 @@ class CropReader:
                 int(index.format[row]), int(index.source[row]),
             )  # fmt: skip
             try:
-                tools.decoders[at.source].decode(self._bytes(row, at), at.format, crop)
+                tools.decoders[at.source].decode(self._bytes(_Read(row, at)), at.format, crop)
             except UnusableCropError:
                 continue  # counted in its own turn
             draft.rows[place] = row
@@ -301,6 +316,14 @@ class _Where(NamedTuple):
     length: int
     format: int
     source: int
+
+
+class _Read(NamedTuple):
+    """A row to read: what the index says of it, and its bytes where they are here already."""
+
+    row: int
+    at: _Where
+    data: bytes | memoryview | None = None
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ class RemoteShards:
         MissingExtraError: The extra for object stores is missing.
     """
 
+    gathers = True
+
     def __init__(
         self,
         mixture: Mixture,
@@ -159,7 +161,7 @@ class RemoteShards:
         """Read as :meth:`read`: what may be evicted meanwhile isn't mapped."""
         return self.read(shard, offset, length)
 
-    def read_many(self, ranges: Sequence[tuple[int, int, int]]) -> list[bytes]:
+    def gather(self, ranges: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """Read several ranges; those that are not here are asked for all at once.
 
         Args:
