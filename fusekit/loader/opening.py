@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fusekit.loader.crops.files import ShardSource
     from fusekit.loader.crops.memory import Memory
     from fusekit.loader.crops.reader import Draft
+    from fusekit.loader.crops.verify import Verify
     from fusekit.loader.order.order import Order
     from fusekit.loader.settings import LoaderSettings
     from fusekit.mixture.mixture import Mixture
@@ -53,13 +54,18 @@ def open_pipeline(
     reader = CropReader(
         mixture, order, _source(mixture, order, settings),
         memory or BatchMemory(batch_shape(mixture, settings), settings.prefetch + 2),
-        ReaderSettings(settings.layout, settings.verify, settings.augment),
+        ReaderSettings(settings.layout, _verify(mixture, settings), settings.augment),
         cache,
     )  # fmt: skip
     return Pipeline(
         plan, reader, finish, batch_size=settings.batch_size, threads=settings.threads,
         prefetch=settings.prefetch,
     )  # fmt: skip
+
+
+def _verify(mixture: Mixture, settings: LoaderSettings) -> Verify:
+    # Shards of an object store are compared whole as they arrive; ranges of them can't be.
+    return "sample" if mixture.url is not None and settings.verify == "shard" else settings.verify
 
 
 def batch_shape(mixture: Mixture, settings: LoaderSettings) -> tuple[int, int, int, int]:

@@ -114,13 +114,13 @@ def test_a_fast_consumer_waits_most_of_its_time(mixture):
 def test_the_threads_time_goes_where_it_is_spent(mixture, monkeypatch):
     with MixtureLoader(mixture, 8, threads=1, augment="none") as loader:
         reader = loader._maker._reader
-        read = reader._source.read
+        read = reader._source.view
 
         def slow(*args):
             time.sleep(0.002)
             return read(*args)
 
-        monkeypatch.setattr(reader._source, "read", slow)
+        monkeypatch.setattr(reader._source, "view", slow)
         list(loader)
         stats = loader.stats()
     assert stats["read_us"] > 2000

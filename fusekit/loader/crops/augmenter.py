@@ -64,7 +64,6 @@ class Augmenter:
         self._active = [
             (name, _last(getattr(settings, name)), draws[name]) for name in settings.active
         ]
-        self._only_flips = settings.active == ("flip",)
 
     def run(self, images: Pixels, keys: U64) -> None:
         """Change crops in place.
@@ -81,12 +80,6 @@ class Augmenter:
             raise LoaderError(
                 "images", f"are {images.dtype} {images.shape}", f"uint8 {shape} in C order"
             )
-        if self._only_flips:
-            # The default: without lists of what to do it takes a tenth less.
-            _check_keys(keys)
-            for row in np.flatnonzero(_bits(keys, "flip") <= self._active[0][1]).tolist():
-                _flip(images[row])
-            return
         for image, edits in zip(images, self.choose(keys), strict=True):
             for edit in edits:
                 edit(image)

@@ -69,20 +69,17 @@ class CropDecoder:
             UnusableCropError: The bytes are not a whole image of the right size.
         """
         if code == JPG:
-            self._jpg(data, out)
+            try:
+                got = simplejpeg.decode_jpeg(data, "RGB", buffer=out)
+            except ValueError as error:
+                raise UnusableCropError("undecodable", str(error)) from None
+            self._check(got.shape)
         elif code == PNG:
             self._png(data, out)
         elif code == RAW:
             self._raw(data, out)
         else:
             raise UnusableCropError("format", f"format code {code}")
-
-    def _jpg(self, data: bytes | memoryview, pixels: Pixels) -> None:
-        try:
-            got = simplejpeg.decode_jpeg(data, "RGB", buffer=pixels)
-        except ValueError as error:
-            raise UnusableCropError("undecodable", str(error)) from None
-        self._check(got.shape)
 
     def _png(self, data: bytes | memoryview, pixels: Pixels) -> None:
         # The size first: a picture of a billion pixels must not be decoded to be refused.

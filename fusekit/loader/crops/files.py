@@ -8,6 +8,8 @@ from mmap import PROT_READ, mmap
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from fusekit.loader.crops.mounts import is_local
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -84,6 +86,7 @@ class ShardFiles:
         self._most = _allowed() if most is None else most
         self._open: dict[int, _Descriptor] = {}
         self._maps: dict[int, memoryview] = {}
+        self._local: dict[Path, bool] = {}
         self._lock = Lock()
 
     def read(self, shard: int, offset: int, length: int) -> bytes:
@@ -102,17 +105,20 @@ class ShardFiles:
             data += more
         return data
 
-    def view(self, shard: int, offset: int, length: int) -> memoryview:
-        """Give ``length`` bytes at ``offset`` over a map of the shard, fewer where it ends early.
+    def view(self, shard: int, offset: int, length: int) -> bytes | memoryview:
+        """Give ``length`` bytes at ``offset``, fewer where the shard ends early.
 
-        For what is only copied: the system's own copy would double the work. Nothing in a store
-        cuts a shard that stands; one that something else cuts while it is mapped ends the process.
+        Of a shard on a local disk they are a piece of its map: a call and a copy of the system cost
+        5% of a decode. Nothing in a store cuts a shard that stands; a disk that fails, or something
+        else that cuts a shard while it is mapped, ends the process.
 
         Raises:
-            OSError: The shard is not there or can't be mapped.
+            OSError: The shard is not there or can't be read.
         """
         mapped = self._maps.get(shard)
         if mapped is None:
+            if not self._is_local(shard):
+                return self.read(shard, offset, length)
             mapped = self._map(shard)
         return mapped[offset : offset + length]
 
@@ -152,6 +158,13 @@ class ShardFiles:
                 file = self._open[shard] = _Descriptor(self.paths[shard])
                 self._drop_oldest()
         return file
+
+    def _is_local(self, shard: int) -> bool:
+        folder = self.paths[shard].parent
+        local = self._local.get(folder)
+        if local is None:
+            local = self._local[folder] = is_local(folder.resolve())
+        return local
 
     def _map(self, shard: int) -> memoryview:
         with self._lock:
