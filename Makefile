@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q
 # A venv that was killed while it was made has a python and no pip.
 HAS_PIP := $(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip
-SOURCES := fusekit tests docs
+SOURCES := fusekit tests docs hatch_build.py
+# What an install compiles, where there are a C compiler and the headers of libjpeg-turbo.
+BUILT := hatch_build.py fusekit/loader/crops/decode_run.c
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for each test worker: pools of every library on top of them only get in their way.
@@ -46,12 +48,12 @@ bench: $(VENV)/installed-test
 clean:
 	rm -rf $(VENV) build dist fusekit-demo
 
-$(VENV)/installed-demo: pyproject.toml | $(BIN)/python
+$(VENV)/installed-demo: pyproject.toml $(BUILT) | $(BIN)/python
 	@$(HAS_PIP)
 	$(PIP) -e '.[demo]'
 	@touch $@
 
-$(VENV)/installed-test: pyproject.toml | $(BIN)/python
+$(VENV)/installed-test: pyproject.toml $(BUILT) | $(BIN)/python
 	@$(HAS_PIP)
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/installed-demo

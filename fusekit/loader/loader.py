@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter, deque
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from importlib.util import find_spec
 from time import perf_counter
@@ -97,13 +98,15 @@ class MixtureLoader:
             ``"decoded"`` decoded crops too, ``"none"`` nothing; or a mapping, see
             :class:`fusekit.loader.cache.CacheSettings`.
         sampler: ``{"identities": P, "images": K}``: every batch has K images of each of P
-            identities; None takes the recipe's.
-        augment: None flips every second crop; ``"none"`` changes nothing; or a mapping, see
-            :class:`fusekit.loader.crops.augment.Augment`.
+            identities, optionally of some ``datasets`` and classes of ``min_images`` only;
+            ``"none"``: single rows; None takes the recipe's.
+        augment: None flips every second crop; ``"none"`` changes nothing; ``"adaface"``; or a
+            mapping, see :class:`fusekit.loader.crops.augment.Augment`.
         epochs: Where an epoch ends: ``"cycle"``, ``"stop_first"`` or ``{"steps": N}``; None takes
             the recipe's.
         weights: The labeled datasets' shares: one positive integer each, or what a recipe's
-            ``by`` may be; None takes the recipe's, and is one pooled stream without one.
+            ``by`` may be; ``"pooled"``: one stream of all; None takes the recipe's, and is
+            ``"pooled"`` without one.
         grouping: ``"mixed"``; ``"sub_batches"``: each dataset's rows are one slice of the batch;
             ``"one_dataset"``: each step's labeled rows are of one dataset. None takes the
             recipe's.
@@ -111,7 +114,8 @@ class MixtureLoader:
         max_bad: Largest share of samples that may give no pixels (erased ones not counted), of
             at least 10,000 samples; above it the loader stops.
         verify: ``"sample"`` compares every crop's digest with the index, ``"shard"`` each shard's
-            with the mixture when it is first read.
+            with the mixture when it is first read (those of an object store always are; there it
+            compares every crop).
         prefetch: Batches made ahead; bounds the memory.
         process: Make batches in a process of its own, whose threads don't disturb the trainer's.
         layout: ``"chw"`` gives images ``(B, 3, 112, 112)``, ``"hwc"`` ``(B, 112, 112, 3)``.
@@ -124,6 +128,7 @@ class MixtureLoader:
         LoaderError: A setting cannot be, or the mixture has no labeled row.
         MissingExtraError: torch tensors are asked for and torch is not installed.
         MixtureError: There is no such mixture, or it is damaged.
+        StorageError: Its object store can't be reached.
 
     Example:
         A training loop; each ``for`` over the loader is one epoch::
@@ -143,8 +148,8 @@ class MixtureLoader:
         seed: int | None = None,
         threads: int | None = None,
         cache: CacheSettings | Mapping[str, Any] | str | None = None,
-        sampler: Mapping[str, Any] | None = None,
-        augment: Augment | Mapping[str, Any] | Literal["none", False] | None = None,
+        sampler: Mapping[str, Any] | Literal["none"] | None = None,
+        augment: Augment | Mapping[str, Any] | Literal["none", "adaface", False] | None = None,
         epochs: str | Mapping[str, int] | None = None,
         *,
         weights: tuple[int, ...] | str | Mapping[str, Any] | None = None,
@@ -180,7 +185,7 @@ class MixtureLoader:
             if process
             else open_pipeline(mixture, self._order, settings, finish)
         )
-        self._process = os.getpid()
+        self._process, self._closed = os.getpid(), False
         self._step = self._epoch = 0
         self._resumed = False
         self._turn = object()
@@ -225,7 +230,7 @@ class MixtureLoader:
         for step in range(self._step, end):
             if self._turn is not turn:
                 raise LoaderError("loader", "was moved or iterated anew during this 'for'")
-            batch, bad = self._opened().take(step)
+            batch, bad = self._take(step)
             self._count(bad)
             self._step = step + 1
             if self._step == end:
@@ -296,9 +301,11 @@ class MixtureLoader:
 
     def close(self) -> None:
         """Stop the threads and close the shards; the loader can't be iterated any more."""
-        if self._maker is not None:
+        # A fork has none of the threads, and their locks may be held by nobody who is there.
+        self._closed = True
+        if self._maker is not None and self._process == os.getpid():
             self._maker.close()
-            self._maker = None
+        self._maker = None
 
     def __enter__(self) -> Self:
         return self
@@ -315,8 +322,16 @@ class MixtureLoader:
         """Refuse to be pickled or copied: threads and open files can't be."""
         raise LoaderError("loader", "can't be pickled or copied", None, _OPEN_YOURS)
 
+    def _take(self, step: int) -> _Handed:
+        maker = self._opened()
+        try:
+            return maker.take(step)
+        except (CancelledError, RuntimeError):
+            self._opened()  # it was closed meanwhile, by another thread
+            raise
+
     def _opened(self) -> Maker[_Handed]:
-        if self._maker is None:
+        if self._maker is None or self._closed:
             raise LoaderError("loader", "is closed", None, "open another")
         if self._process != os.getpid():
             # A fork copies no threads: what they were doing would be waited for without end.
@@ -369,7 +384,7 @@ class _Finisher:
             images=wrap(draft.images),
             labels=wrap(index.label[draft.rows].astype(np.int64)),
             dataset_index=wrap(index.source[draft.rows].astype(np.int64)),
-            n_labeled=plan.n_labeled, step=step, rows=draft.rows, seeds=plan.keys,
+            n_labeled=plan.n_labeled, step=step, rows=draft.rows, seeds=plan.keys.copy(),
             parts=tuple(Part(*part) for part in plan.parts), _key=self._mixture.key,
         )  # fmt: skip
         if self._transform is not None:

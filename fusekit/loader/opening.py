@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -12,16 +13,20 @@ from fusekit.loader.crops.memory import BatchMemory
 from fusekit.loader.crops.reader import CropReader, ReaderSettings
 from fusekit.loader.order.planner import Planner
 from fusekit.loader.pipeline import Pipeline
-from fusekit.loader.remote.shards import RemoteSettings, RemoteShards
+from fusekit.loader.remote.settings import RemoteSettings
+from fusekit.loader.remote.shards import RemoteShards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusekit.loader.cache import CacheSettings
     from fusekit.loader.crops.files import ShardSource
     from fusekit.loader.crops.memory import Memory
     from fusekit.loader.crops.reader import Draft
     from fusekit.loader.crops.verify import Verify
     from fusekit.loader.order.order import Order
+    from fusekit.loader.order.shuffle import Rows
+    from fusekit.loader.remote.settings import Check
     from fusekit.loader.settings import LoaderSettings
     from fusekit.mixture.mixture import Mixture
 
@@ -46,21 +51,27 @@ def open_pipeline(
 
     Raises:
         LoaderError: The cache can't be.
+        StorageError: The store's endpoint or the credentials' profile can't be used.
         MissingExtraError: The mixture is in an object store and the extra for it is missing.
     """
     # Not a method of the loader: a cycle of references would keep a dropped loader's threads.
     plan = Planner(order, settings.rank, settings.world_size)
     cache = DecodedCache.open(mixture, settings.cache) if settings.cache.decoded else None
+    source = _source(mixture, order, settings)
     reader = CropReader(
-        mixture, order, _source(mixture, order, settings),
+        mixture, order, source,
         memory or BatchMemory(batch_shape(mixture, settings), settings.prefetch + 2),
         ReaderSettings(settings.layout, _verify(mixture, settings), settings.augment),
         cache,
     )  # fmt: skip
-    return Pipeline(
+    pipeline = Pipeline(
         plan, reader, finish, batch_size=settings.batch_size, threads=settings.threads,
         prefetch=settings.prefetch,
     )  # fmt: skip
+    if isinstance(source, RemoteShards):
+        # Its threads hold it while they fetch ahead: they would fetch on for a dropped loader.
+        weakref.finalize(pipeline, source.give_up)
+    return pipeline
 
 
 def _verify(mixture: Mixture, settings: LoaderSettings) -> Verify:
@@ -77,16 +88,36 @@ def batch_shape(mixture: Mixture, settings: LoaderSettings) -> tuple[int, int, i
 
 
 def _source(mixture: Mixture, order: Order, settings: LoaderSettings) -> ShardSource:
+    plan = Planner(order, settings.rank, settings.world_size)  # of its own: it looks far ahead
+    check: Check = "size" if settings.verify == "none" else "sha256"
+    return open_source(mixture, lambda step: plan(step).rows, settings.cache, check)
+
+
+def open_source(
+    mixture: Mixture, rows: Callable[[int], Rows], cache: CacheSettings, check: Check = "size"
+) -> ShardSource:
+    """Open a mixture's shards, wherever they are.
+
+    Args:
+        mixture: The mixture.
+        rows: Gives the rows that will be read at a step; a pure function.
+        cache: Whether and where shards of an object store are kept.
+        check: How far shards that an earlier run kept are trusted.
+
+    Raises:
+        LoaderError: The cache can't be.
+        StorageError: The store's endpoint or the credentials' profile can't be used.
+        MissingExtraError: The mixture is in an object store and the extra for it is missing.
+    """
     if mixture.url is None:
         return ShardFiles(mixture.shard_paths)
-    shard, cache = mixture.index.shard, settings.cache
-    plan = Planner(order, settings.rank, settings.world_size)  # of its own: it looks far ahead
+    shard = mixture.index.shard
     return RemoteShards(
         mixture,
-        lambda step: shard[plan(step).rows].astype(np.int64),
+        lambda step: shard[rows(step)].astype(np.int64),
         RemoteSettings(
             cache=cache.size if cache.shards else 0,
             folder=None if cache.folder is None else cache.folder / "shards",
-            check="size" if settings.verify == "none" else "sha256",
+            check=check,
         ),
     )  # fmt: skip

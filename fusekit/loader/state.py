@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fusekit.errors import StateError
 from fusekit.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fusekit.loader.order.order import OrderSettings
 
 STATE_VERSION: Final = 1
@@ -42,7 +41,7 @@ def read_step(state: Mapping[str, Any], selection: str, settings: OrderSettings)
         StateError: It is no loader state, is of a newer format, or belongs to another mixture,
             order or global batch; the first field that differs is named.
     """
-    if not isinstance(state, dict) or type(state.get("format_version")) is not int:
+    if not isinstance(state, Mapping) or type(state.get("format_version")) is not int:
         raise StateError("state", "is no loader state", "what state_dict() gave")
     version, step = state["format_version"], state.get("step")
     if version > STATE_VERSION:
@@ -50,9 +49,10 @@ def read_step(state: Mapping[str, Any], selection: str, settings: OrderSettings)
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise StateError("state", f"step is {step!r}", "an integer from 0 on")
     wanted, found = _flat(make_state(selection, settings, step)), _flat(state)
-    for name in sorted(wanted.keys() | found.keys()):
+    # The mixture first: another one has other settings too.
+    for name in sorted(wanted.keys() | found.keys(), key=lambda name: (name != "selection", name)):
         old, new = found.get(name), wanted.get(name)
-        if old != new:
+        if old != new or (name in found) != (name in wanted):
             raise StateError("state", f"{name} is {old!r}", f"{new!r}", _fix(name))
     return step
 
@@ -60,7 +60,7 @@ def read_step(state: Mapping[str, Any], selection: str, settings: OrderSettings)
 def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
     flat = {k: v for k, v in state.items() if k != "order"}
     order = state.get("order")
-    if isinstance(order, dict):
+    if isinstance(order, Mapping):
         flat |= {f"order.{k}": v for k, v in order.items()}
     return flat
 

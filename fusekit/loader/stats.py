@@ -30,7 +30,9 @@ def make_stats(
         ``wait_ms_per_batch`` of the one who takes batches; ``queue_depth`` of ``prefetch``;
         ``threads``, and the time of one of them for an image: ``read_us``, digests included,
         ``decode_us``, stand-ins included, ``other_us``: augmentation, colour planes, the decoded
-        cache; ``read_mb``, and ``read_mb_per_s`` at ``images_per_s``; ``cache_hits``, a share.
+        cache; ``read_mb``, and ``read_mb_per_s`` at ``images_per_s``; ``cache_hits``, a share;
+        ``native``, 1 where runs of crops are decoded by the compiled library; and the counts of
+        the cache of decoded crops and of an object store's shards, where there are such.
     """
     work, waiting, more = figures
     seconds = times[-1] - times[0] if len(times) > 1 else 0.0

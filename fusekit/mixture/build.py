@@ -9,12 +9,12 @@ from fusekit.errors import MixtureError
 from fusekit.fingerprint import file_sha256, fingerprint, first_difference
 from fusekit.mixture.index import IndexWriter
 from fusekit.mixture.labels import class_table, member_table, number_labels
-from fusekit.mixture.plan import FORMAT_VERSION, MixturePlan, SourcePlan, plan_mixture
+from fusekit.mixture.plan import MixturePlan, SourcePlan, plan_mixture
 from fusekit.mixture.recipe import LabeledSource, Recipe, load_recipe
 from fusekit.mixture.rows import mixture_rows
 from fusekit.mixture.select import Selection, select_labeled, select_unlabeled
 from fusekit.mixture.shards import list_shards
-from fusekit.mixture.summary import MixtureSummary, SourceSummary
+from fusekit.mixture.summary import FORMAT_VERSION, MixtureSummary, SourceSummary
 from fusekit.progress import Progress, Report, silent
 from fusekit.schema import CLASSES_SCHEMA, MEMBERS_SCHEMA, MIXTURE_ROWS_SCHEMA, SHARDS_SCHEMA
 from fusekit.store import layout

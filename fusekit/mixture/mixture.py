@@ -15,9 +15,9 @@ from fusekit.cards.card import CROP_SIZES
 from fusekit.errors import FingerprintError, MixtureError, StoreError
 from fusekit.fingerprint import file_sha256
 from fusekit.mixture.index import Index, key_at, open_by_class, open_index, open_keys
-from fusekit.mixture.plan import FORMAT_VERSION
 from fusekit.mixture.recipe import Recipe
 from fusekit.mixture.remote import fetch_mixture
+from fusekit.mixture.summary import FORMAT_VERSION
 from fusekit.schema import CLASSES_SCHEMA, SHARDS_SCHEMA
 from fusekit.storage.url import is_url
 from fusekit.store import layout

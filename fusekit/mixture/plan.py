@@ -6,11 +6,12 @@ Everything that can be refused without reading rows is refused here, before any 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fusekit.cards.card import CROP_SIZES
 from fusekit.errors import FindingError, RecipeError
 from fusekit.fingerprint import fingerprint
+from fusekit.mixture.summary import FORMAT_VERSION
 from fusekit.mixture.where import EVERY, Condition, parse_where
 from fusekit.store.datasets import DatasetInfo, open_dataset
 from fusekit.store.findings import Finding, find_fresh
@@ -18,8 +19,6 @@ from fusekit.store.findings import Finding, find_fresh
 if TYPE_CHECKING:
     from fusekit.mixture.recipe import LabeledSource, Recipe, UnlabeledSource
     from fusekit.storage.folder import Storage
-
-FORMAT_VERSION: Final = 1
 
 
 @dataclass(frozen=True)

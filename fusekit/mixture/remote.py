@@ -51,7 +51,7 @@ def fetch_mixture(url: str, *, digests: bool = False) -> tuple[str, Path]:
 
     Raises:
         MixtureError: The URL leads to no mixture, or a file's digest is not the mixture's.
-        StorageError: Something can't be read.
+        StorageError: Something can't be read, or the cache can't be written.
         MissingExtraError: The extra for object stores is missing.
     """
     place = split_url(url)
@@ -63,15 +63,21 @@ def fetch_mixture(url: str, *, digests: bool = False) -> tuple[str, Path]:
     data = _record(objects, place.url, name)
     files = _files(place.url, data)
     home = cache_root() / "mixtures" / hashlib.sha256(data).hexdigest()[:32]
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with _waiting_lock(home.with_name(f".{home.name}.lock")):
-        if not _is_whole(home / layout.mixture(name), files, digests=digests):
-            shutil.rmtree(home, ignore_errors=True)
-            with writing_folder(home) as filling:
-                for file, about in files.items():
-                    _fetch(objects, filling, f"{layout.mixture(name)}/{file}", about)
-                filling.write("store.json", objects.get("store.json"))
-                filling.write(f"{layout.mixture(name)}/mixture.json", data)
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with _waiting_lock(home.with_name(f".{home.name}.lock")):
+            if not _is_whole(home / layout.mixture(name), files, digests=digests):
+                shutil.rmtree(home, ignore_errors=True)
+                with writing_folder(home) as filling:
+                    for file, about in files.items():
+                        _fetch(objects, filling, f"{layout.mixture(name)}/{file}", about)
+                    filling.write("store.json", objects.get("store.json"))
+                    filling.write(f"{layout.mixture(name)}/mixture.json", data)
+    except OSError as error:
+        raise StorageError(
+            home.parent, f"can't keep the mixture's tables: {error.strerror or error}", None,
+            "free some space, or set FUSEKIT_CACHE to another folder",
+        ) from error  # fmt: skip
     return objects.url, home
 
 

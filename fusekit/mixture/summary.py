@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+FORMAT_VERSION: Final = 1  # of mixture.json and the files beside it
 RULES: Final = ("erased", "where", "max_activation", "max_images", "min_images")
 State: TypeAlias = Literal["built", "unchanged", "dry run"]
 

@@ -15,9 +15,8 @@ import numpy as np
 from fusekit.errors import LoaderError
 from fusekit.loader.cache import CacheSettings
 from fusekit.loader.crops.decode import RAW
-from fusekit.loader.crops.files import ShardFiles
 from fusekit.loader.loader import MixtureLoader
-from fusekit.loader.remote.shards import RemoteSettings, RemoteShards
+from fusekit.loader.opening import open_source
 from fusekit.mixture.mixture import Mixture
 from fusekit.progress import Progress, Report, silent
 from fusekit.report.loader_limits import (
@@ -216,8 +215,9 @@ class _Bench:
 
     def run(self, seconds: float, about: dict[str, Any]) -> LoaderBench:
         mixture, threads = self._loader.mixture, self._threads
-        source = self._open_shards()
+        source = open_source(mixture, lambda step: self._loader.plan(step).rows, self._cache)
         try:
+            source.at(0)  # a shard that will be in the cache is read from there
             with ThreadPoolExecutor(threads, thread_name_prefix="fusekit-bench") as pool:
                 return self._measure(seconds, about, source, pool)
         except OSError as error:
@@ -268,21 +268,6 @@ class _Bench:
             mixture=mixture.name, batch_size=loader.batch_size, threads=threads, crops=len(rows),
             bound=bound, gain=gain, verdict=verdict, **values,
         )  # fmt: skip
-
-    def _open_shards(self) -> ShardSource:
-        loader, mixture, shard = (
-            self._loader,
-            self._loader.mixture,
-            self._loader.mixture.index.shard,
-        )
-        if mixture.url is None:
-            return ShardFiles(mixture.shard_paths)
-        kept = self._cache.size if self._cache.shards else 0
-        return RemoteShards(
-            mixture,
-            lambda step: shard[loader.plan(step).rows].astype(np.int64),
-            RemoteSettings(cache=kept, folder=self._cache.folder),
-        )
 
     def _window(self) -> int:
         """Count the steps that are gone through over and over."""

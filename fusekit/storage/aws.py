@@ -58,8 +58,12 @@ def s3_options() -> tuple[dict[str, Any], bool]:
 
 
 def _plain_http(endpoint: str) -> bool:
-    parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+    try:
+        parts = urlsplit(endpoint)
+        sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or "@" in parts.netloc:
         # Not repeated: it may hold a password.
         raise StorageError("AWS_ENDPOINT_URL", "is no plain URL", "https://HOST")
     if parts.scheme == "https":

@@ -18,7 +18,7 @@ from fusekit.errors import MissingExtraError, StorageError
 from fusekit.storage.aws import s3_options
 from fusekit.storage.google import gs_options
 from fusekit.storage.retry import READER_CLOSED, Fault, Patience, Retry
-from fusekit.storage.url import is_loopback, split_url
+from fusekit.storage.url import split_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,7 +262,7 @@ def _connect(place: Place) -> Any:  # noqa: ANN401 - one of obstore's stores
         return GCSStore(
             place.host, prefix=prefix, client_options=client, retry_config=once, **options
         )
-    client["allow_http"] = place.scheme == "http" and is_loopback(place.host.partition(":")[0])
+    client["allow_http"] = place.scheme == "http"  # of this machine: any other was refused
     return HTTPStore(place.url, client_options=client, retry_config=once)
 
 

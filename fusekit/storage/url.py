@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fusekit.errors import StorageError
 
+_HOST: Final = re.compile(r"[\w.\-]*(:\d*)?|\[[0-9a-fA-F:.]+\](:\d*)?")
 OBJECT_SCHEMES: Final = ("s3", "gs", "https", "http")
 
 
@@ -48,7 +50,7 @@ def refuse_secrets(url: str) -> None:
     Raises:
         StorageError: It holds one.
     """
-    parts = urlsplit(url)
+    parts = _parts(url)
     if "@" in parts.netloc:
         place = f"{parts.scheme}://…@{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise StorageError(
@@ -73,7 +75,7 @@ def split_url(url: str) -> Place:
         Place(scheme='s3', host='faces', path='store')
     """
     refuse_secrets(url)
-    parts = urlsplit(url)
+    parts = _parts(url)
     plain = f"{parts.scheme}://{parts.netloc}{parts.path}"
     if parts.scheme not in OBJECT_SCHEMES:
         expected = "s3://, gs:// or https://"
@@ -91,6 +93,18 @@ def split_url(url: str) -> Place:
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise StorageError(plain, "is not encrypted", "https://, or http:// on this machine")
     return Place(parts.scheme, parts.netloc, "/".join(names))
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        sound = parts.port is None or parts.port > 0
+    except ValueError:  # its words may repeat a password
+        sound = False
+    if not sound or not _HOST.fullmatch(parts.netloc.rpartition("@")[2]):
+        place = url.partition("://")[0] + "://…"
+        raise StorageError(place, "names no host or bucket that can be", "BUCKET, or HOST:PORT")
+    return parts
 
 
 def is_loopback(host: str | None) -> bool:

@@ -9,7 +9,7 @@ from support.recipes import build
 from support.stores import make_dataset
 
 from fusekit.loader.cache import CacheSettings
-from fusekit.loader.remote.shards import CACHE_BYTES
+from fusekit.loader.remote.settings import CACHE_BYTES
 from fusekit.storage.retry import Retry
 from fusekit.store.layout import open_store
 

@@ -1,6 +1,7 @@
 """Labeled rows for an arcface_torch-style loop, and what -1 does to its head."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -171,3 +172,29 @@ def test_numpy_batches_are_taken_too(path):
     with MixtureLoader(path, 8, threads=1, arrays="numpy") as loader:
         image, label = next(iter(ArcFaceView(loader)))
     assert (image.dtype, label.dtype) == (torch.float32, torch.int64)
+
+
+def test_images_that_a_transform_made_floats_are_not_changed_in_place(path):
+    def floats(batch):
+        return replace(batch, images=batch.images.float())
+
+    with MixtureLoader(path, 8, transform=floats, augment="none") as loader:
+        view = ArcFaceView(loader)
+        next(iter(view))
+        first = view.unlabeled.clone()
+        assert first.abs().max() <= 1
+        assert torch.equal(view.unlabeled, first)
+
+
+def test_a_head_that_changes_labels_in_place_changes_no_batch(path):
+    kept = []
+
+    def keep(batch):
+        kept.append(batch)
+        return batch
+
+    with MixtureLoader(path, 8, transform=keep, threads=1) as loader:
+        _, label = next(iter(ArcFaceView(loader)))
+        label.fill_(-1)
+    first = min(kept, key=lambda batch: batch.step)
+    assert first.labels[: first.n_labeled].min() >= 0

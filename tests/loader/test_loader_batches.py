@@ -262,12 +262,13 @@ def test_a_for_that_another_replaced_says_so(mixture):
 
 
 ENDLESS = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from support.mixtures import hand_made
 from fusekit.loader.crops import decode
 from fusekit.loader.loader import MixtureLoader
 
+os.environ["FUSEKIT_NATIVE"] = "0"  # the compiled decoder is not slowed by this
 whole = decode.CropDecoder.decode
 decode.CropDecoder.decode = lambda *a: time.sleep(0.05) or whole(*a)
 loader = MixtureLoader(hand_made(Path(sys.argv[1])), 64, threads=2, arrays="numpy")

@@ -30,8 +30,9 @@ from support.stores import make_dataset
 
 from fusekit.errors import LoaderError
 from fusekit.loader.loader import MixtureLoader
+from fusekit.loader.remote.settings import RemoteSettings
 from fusekit.loader.remote.shard_cache import choose_victims
-from fusekit.loader.remote.shards import RemoteSettings, RemoteShards
+from fusekit.loader.remote.shards import RemoteShards
 from fusekit.mixture.mixture import Mixture
 from fusekit.storage.retry import Retry
 from fusekit.store.layout import open_store
@@ -452,7 +453,7 @@ def test_a_bound_that_holds_nothing_is_refused(opened):
 
 def test_by_default_the_bound_is_20_gb_or_half_of_what_is_free(opened, monkeypatch):
     usage = type("Usage", (), {"free": 1 << 50})
-    monkeypatch.setattr("fusekit.loader.remote.shards.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("fusekit.loader.remote.settings.shutil.disk_usage", lambda _: usage)
     assert opened(cache=None)._cache.bound == 20_000_000_000
     usage.free = 3_000_000
     assert opened(cache=None)._cache.bound == 1_500_000

@@ -16,6 +16,8 @@ from fusekit.loader.order.order import Order, OrderSettings
 from fusekit.loader.order.split import split, split_tree
 from fusekit.rng import derive
 
+# A dataset's distance from its share: 1 + 1 + 1/2 + 1/3 + 1/5 + …, over Fibonacci's numbers.
+BOUND = Fraction("3.36")
 GOLDEN = Path(__file__).parent.parent / "golden" / "order-v1.txt"
 
 
@@ -190,8 +192,25 @@ def test_a_range_of_positions_is_what_the_plan_draws(case, step):
         assert order.rows_at(k, before, after - before) == [at[k, p] for p in range(before, after)]
 
 
-@given(orders(weighted=st.just(value=True), worlds=(1, 2, 4)), st.integers(0, 2**50))
-def test_weights_hold_within_two_per_device_batch_and_three_per_window(case, start):
+@st.composite
+def steep_orders(draw):
+    """Weights whose every branch is a little heavier than its sibling, so that errors add up."""
+    weights = [draw(st.integers(50, 10**4)), 10**6]
+    branches = [10**6, sum(weights)]
+    for _ in range(draw(st.integers(1, 8))):
+        base = 10**6 if len(weights) == 2 else branches[-2]
+        weights.append(base + draw(st.integers(0, base // 20)))
+        branches.append(branches[-1] + weights[-1])
+    world = draw(st.sampled_from((1, 2, 4)))
+    size = world * draw(st.integers(1, 200))
+    return Order(weights, [9], OrderSettings(0, size, Fraction(1, 4), tuple(weights))), world
+
+
+@given(
+    st.one_of(orders(weighted=st.just(value=True), worlds=(1, 2, 4)), steep_orders()),
+    st.integers(0, 2**50),
+)
+def test_weights_hold_within_the_bound_per_device_batch_and_per_window(case, start):
     order, world = case
     weights = order.settings.weights
     share = [
@@ -203,11 +222,23 @@ def test_weights_hold_within_two_per_device_batch_and_three_per_window(case, sta
     window = [order.positions(start + t) for t in range(9)]
     for k, exact in enumerate(share):
         errors = [at[k] - exact * t for t, at in enumerate(window)]
-        assert max(errors) - min(errors) < 3
+        assert max(errors) - min(errors) < BOUND
         for rank in range(world):
             plan = order.plan(start, rank, world)
             found = int((plan.stream[: plan.n_labeled] == k).sum())
-            assert abs(found - exact / world) < 2
+            assert abs(found - exact / world) < BOUND
+
+
+def test_the_steepest_weights_come_near_the_bound():
+    weights = (594, 741730, 750371, 742452, 1494343, 2241016, 3772296)
+    order = Order(weights, [], OrderSettings(0, 128, Fraction(0), weights))
+    found = int((order.plan(4490822, 0, 1).stream == 1).sum())
+    assert 2.7 < 128 * weights[1] / sum(weights) - found < BOUND
+    weights = (5666, 262641, 268120, 272145, 536619, 809080, 1350680, 2154464)
+    order = Order(weights, [], OrderSettings(0, 1, Fraction(0), weights))
+    least, most = (order.positions(step)[1] for step in (56594150, 590367005))
+    share = Fraction(weights[1], sum(weights)) * (590367005 - 56594150)
+    assert 3 < most - least - share < BOUND
 
 
 @given(st.lists(st.integers(1, 2**20), min_size=1, max_size=12), st.integers(0, 2**70))

@@ -1,6 +1,7 @@
 """One dataset a batch, datasets as slices of a batch, and the keys of every row's looks."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_the_datasets_take_turns_by_their_weights_and_none_skips_a_row(case, sta
 
 
 @given(orders(grouping="one_dataset"), st.integers(0, 2**50))
-def test_turns_stay_within_three_of_their_share_over_any_window(case, start):
+def test_turns_stay_within_the_bound_of_their_share_over_any_window(case, start):
     order, _ = case
     n, rows = order.labeled_sources, order.settings.labeled_per_step
     weights = order.settings.weights or [order.source_rows(k)[1] for k in range(n)]
@@ -48,7 +49,7 @@ def test_turns_stay_within_three_of_their_share_over_any_window(case, start):
     for k, weight in enumerate(weights):
         share = Fraction(weight, sum(weights))
         errors = [at[k] / rows - share * t for t, at in enumerate(window)]
-        assert max(errors) - min(errors) < 3
+        assert max(errors) - min(errors) < Fraction("3.36")  # see test_loader_order.py
 
 
 def test_one_dataset_with_a_share_that_gives_no_whole_number_says_what_to_change():
@@ -84,13 +85,17 @@ def test_sub_batches_are_the_mixed_batch_with_each_source_in_one_slice(case, ste
 
 
 @given(st.integers(0, 99), STEPS)
-def test_sub_batches_only_move_the_rows_of_the_mixed_plan(seed, step):
+def test_sub_batches_only_move_the_rows_of_the_mixed_plan_and_keep_their_order(seed, step):
     plans = []
     for grouping in ("mixed", "sub_batches"):
-        settings = OrderSettings(seed, 24, Fraction(1, 4), grouping=grouping)
-        plan = Order([30, 20, 9], [11], settings).plan(step, 1, 2)
-        plans.append(sorted(zip(drawn(plan), plan.rows.tolist(), plan.keys.tolist(), strict=True)))
-    assert plans[0] == plans[1]
+        settings = OrderSettings(seed, 800, Fraction(1, 4), grouping=grouping)
+        plan = Order([300, 200, 90], [110], settings).plan(step, 1, 2)
+        plans.append(list(zip(drawn(plan), plan.rows.tolist(), plan.keys.tolist(), strict=True)))
+    mixed, grouped = plans
+    labeled = [each for each in mixed if each[1] < 590]
+    edges = (0, 300, 500, 590)
+    slices = [each for a, z in pairwise(edges) for each in labeled if a <= each[1] < z]
+    assert grouped == slices + mixed[len(labeled) :]
 
 
 def test_a_mixed_plan_has_no_parts():

@@ -153,6 +153,7 @@ def test_an_unforeseen_error_in_a_thread_reaches_the_consumer_with_the_sample(mi
     def fail(*_, **__):
         raise ZeroDivisionError
 
+    monkeypatch.setenv("FUSEKIT_NATIVE", "0")
     monkeypatch.setattr("fusekit.loader.crops.decode.simplejpeg.decode_jpeg", fail)
     with opened(mixture) as loader, pytest.raises(ZeroDivisionError) as error:
         next(iter(loader))

@@ -112,6 +112,7 @@ def test_a_fast_consumer_waits_most_of_its_time(mixture):
 
 
 def test_the_threads_time_goes_where_it_is_spent(mixture, monkeypatch):
+    monkeypatch.setenv("FUSEKIT_NATIVE", "0")  # where reading and decoding are two calls
     with MixtureLoader(mixture, 8, threads=1, augment="none") as loader:
         reader = loader._maker._reader
         read = reader._source.view

@@ -8,12 +8,15 @@ import sys
 
 import pytest
 import torch
+from support.recipes import build
+from support.stores import make_dataset
 from support.training import planned, small_mixture
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from fusekit import Mixture, MixtureDataset, MixtureLoader
 from fusekit.errors import LoaderError, StateError
+from fusekit.store.layout import open_store
 
 # torchdata 0.11 calls what torch 2.13 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
@@ -186,6 +189,16 @@ def test_steps_as_epochs_have_a_length_and_others_none(path, rows):
     assert [taken(dataset) for _ in range(5)] == [rows[4 * e : 4 * e + 4] for e in range(5)]
     with pytest.raises(TypeError, match="has a length only with epochs="):
         len(opened(path))
+
+
+def test_steps_of_the_recipe_are_a_length_too(tmp_path):
+    storage = open_store(tmp_path / "s", create=True)
+    make_dataset(storage, "one", {"a": 9, "b": 9})
+    build(storage, "one", epochs={"steps": 7})
+    path = tmp_path / "s" / "mixtures" / "m"
+    assert len(opened(path)) == len(taken(opened(path))) == 7
+    with pytest.raises(TypeError, match="has a length only with epochs="):
+        len(opened(path, epochs="cycle"))
 
 
 def test_a_schedule_can_ask_for_the_steps_of_all_epochs(path):

@@ -69,6 +69,19 @@ def test_a_transform_may_change_the_arrays_in_place(mixture):
                 assert np.array_equal(batch.images, 255 - stored)
 
 
+def test_a_transform_that_changes_the_seeds_changes_no_later_batch(mixture):
+    def small(batch):
+        batch.seeds[...] %= np.uint64(1000)
+        return batch
+
+    with MixtureLoader(mixture, 4, transform=small, augment=None, prefetch=1) as loader:
+        first = next(iter(loader))
+        loader.set_epoch(0)
+        again = next(iter(loader))
+    assert np.array_equal(first.images, again.images)
+    assert np.array_equal(first.seeds, again.seeds)
+
+
 def test_a_transform_that_draws_from_the_seeds_resumes_exactly(mixture):
     with MixtureLoader(mixture, 4, transform=noisy) as loader:
         whole, states = [], []

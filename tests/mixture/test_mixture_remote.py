@@ -151,6 +151,15 @@ def test_what_is_no_mixture_is_told(url, web, store):
             Mixture.open(url)
 
 
+def test_a_cache_that_can_not_be_written_is_one_line(url, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FUSEKIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        StorageError, match=r"file/mixtures: can't keep the mixture's tables: Not a dir.*FUSEKIT_CA"
+    ):
+        Mixture.open(url)
+
+
 def test_a_password_in_the_url_is_refused_and_not_repeated():
     with pytest.raises(StorageError, match="holds a name or password") as error:
         Mixture.open("s3://key:hunter2@faces/store/mixtures/m")

@@ -1,6 +1,7 @@
 """URLs of object stores, and where credentials for S3 come from."""
 
 import configparser
+from traceback import format_exception
 
 import pytest
 
@@ -50,6 +51,11 @@ def test_a_url_is_taken_apart(url, place):
     [
         ("ftp://host/x", "ftp://host/x: ftp:// can't be read; expected s3://, gs:// or https://"),
         ("s3:///x", "s3:///x: names no bucket or host"),
+        ("s3://[x/y", r"^s3://…: names no host or bucket that can be; expected BUCKET, or HOST:"),
+        ("https://[zz]/x", "^https://…: names no host or bucket that can be"),
+        ("https://h:99999/x", "^https://…: names no host or bucket that can be"),
+        ("https://h:0/x", "^https://…: names no host or bucket that can be"),
+        ("s3://a b/x", "^s3://…: names no host or bucket that can be"),
         ("s3://faces/../x", r"holds '\.' or '\.\.'"),
         ("http://example.org/x", "is not encrypted; expected https://, or http:// on this machine"),
         ("https://h/x#part", "has a query or a fragment; expected a folder's URL"),
@@ -75,6 +81,13 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url):
         with pytest.raises(StorageError, match="by the environment, never in a URL") as error:
             open_(url)
         assert "hunter2" not in repr(error.value) + str(error.value)
+
+
+@pytest.mark.parametrize("url", ["https://me:hunter2@[h/x", "https://me:hunter2@h:x/y"])
+def test_a_secret_in_a_damaged_url_is_not_repeated(url):
+    with pytest.raises(StorageError, match=r"^https://…: names no host") as error:
+        split_url(url)
+    assert "hunter2" not in "".join(format_exception(error.value))
 
 
 def test_the_environment_is_left_to_the_library(home, monkeypatch):
@@ -142,7 +155,10 @@ def test_an_unencrypted_endpoint_elsewhere_is_refused_unless_allowed(home, monke
     assert s3_options()[1]
 
 
-@pytest.mark.parametrize("endpoint", ["minio:9000", "https://me:hunter2@minio", "ftp://x"])
+@pytest.mark.parametrize(
+    "endpoint",
+    ["minio:9000", "https://me:hunter2@minio", "ftp://x", "https://[::1", "https://hunter2:x"],
+)
 def test_an_endpoint_that_is_no_url_is_refused_and_not_repeated(home, monkeypatch, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     with pytest.raises(StorageError, match="AWS_ENDPOINT_URL: is no plain URL") as error:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusekit.loader.remote.shards import RemoteSettings, RemoteShards
+from fusekit.loader.remote.settings import RemoteSettings
+from fusekit.loader.remote.shards import RemoteShards
 from fusekit.mixture.mixture import Mixture
 from fusekit.storage.retry import Retry
 

@@ -84,8 +84,10 @@ class CropFile:
         crops: The slots, uint8 ``(capacity, crop_bytes)``, over the map.
     """
 
+    _fd = -1  # until it is whole: what fails before is the caller's to close
+
     def __init__(self, descriptor: int, layout: CropLayout, capacity: int) -> None:
-        self._fd, self._layout, self.capacity = descriptor, layout, capacity
+        self._layout, self.capacity = layout, capacity
         self._marks_at, self._crops_at = len(layout.head), layout.crops_at
         size = layout.size(capacity)
         mapped = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
@@ -93,6 +95,12 @@ class CropFile:
         crops = np.frombuffer(mapped, np.uint8, size - self._crops_at, self._crops_at)
         self.marks: npt.NDArray[np.uint64] = marks
         self.crops: npt.NDArray[np.uint8] = crops.reshape(capacity, layout.crop_bytes)
+        self._fd, self._close = descriptor, os.close  # modules may be gone when it is dropped
+
+    def __del__(self) -> None:
+        # One that is dropped must not hold its file: nobody could remove it before this one ends.
+        if self._fd >= 0:
+            self._close(self._fd)
 
     def write_crop(self, slot: int, crop: memoryview) -> None:
         """Write a slot's bytes.
@@ -113,7 +121,8 @@ class CropFile:
     def close(self) -> None:
         """Let go of the file; another process may then remove it."""
         self.marks, self.crops = np.empty(0, np.uint64), np.empty((0, 0), np.uint8)
-        os.close(self._fd)
+        descriptor, self._fd = self._fd, -1
+        os.close(descriptor)
 
     def _write(self, data: memoryview, offset: int) -> None:
         # Never through the map: there a full disk would be a signal that ends the process.

@@ -6,13 +6,19 @@ import os
 import resource
 from mmap import PROT_READ, mmap
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
 
 from fusekit.loader.crops.mounts import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
+
+    Numbers: TypeAlias = npt.NDArray[np.int64]
 
 
 class ShardSource(Protocol):
@@ -70,6 +76,20 @@ class ShardSource(Protocol):
         ...
 
 
+class Located(NamedTuple):
+    """Ranges in memory.
+
+    Attributes:
+        addresses: Where each begins, int64, ``(n,)``.
+        lengths: Its bytes; 0: it is not in memory.
+        held: Keeps them in memory as long as it is held.
+    """
+
+    addresses: Numbers
+    lengths: Numbers
+    held: Sequence[object]
+
+
 class ShardFiles:
     """Read byte ranges of local shards from any number of threads.
 
@@ -83,9 +103,9 @@ class ShardFiles:
 
     def __init__(self, paths: Sequence[Path], most: int | None = None) -> None:
         self.paths = paths
-        self._most = _allowed() if most is None else most
+        self._most = most_open() if most is None else most
         self._open: dict[int, _Descriptor] = {}
-        self._maps: dict[int, memoryview] = {}
+        self._maps: dict[int, _Map] = {}
         self._local: dict[Path, bool] = {}
         self._lock = Lock()
 
@@ -120,7 +140,25 @@ class ShardFiles:
             if not self._is_local(shard):
                 return self.read(shard, offset, length)
             mapped = self._map(shard)
-        return mapped[offset : offset + length]
+        return mapped.view[offset : offset + length]
+
+    def locate(self, shards: Numbers, offsets: Numbers, lengths: Numbers) -> Located:
+        """Give where ranges of shards on a local disk are in memory.
+
+        A shard that is elsewhere, missing or empty has no range, nor is there one that goes past
+        its end: reading it says what is the matter.
+
+        Args:
+            shards: Shard of each range, ``(n,)``.
+            offsets: Its first byte.
+            lengths: Its bytes; those under 1 are no range.
+        """
+        maps = {shard: self._map_if_local(shard) for shard in set(shards.tolist())}
+        held = [maps[shard] for shard in shards.tolist()]
+        begin = np.array([each.address for each in held], np.int64)
+        size = np.array([each.size for each in held], np.int64)
+        there = (lengths > 0) & (offsets >= 0) & (offsets <= size - lengths)
+        return Located(begin + offsets, np.where(there, lengths, 0), list(maps.values()))
 
     def gather(self, ranges: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """Read several ranges, one after the other.
@@ -166,7 +204,16 @@ class ShardFiles:
             local = self._local[folder] = is_local(folder.resolve())
         return local
 
-    def _map(self, shard: int) -> memoryview:
+    def _map_if_local(self, shard: int) -> _Map:
+        mapped = self._maps.get(shard)
+        if mapped is not None:
+            return mapped
+        try:
+            return self._map(shard) if self._is_local(shard) else _NO_MAP
+        except OSError:
+            return _NO_MAP
+
+    def _map(self, shard: int) -> _Map:
         with self._lock:
             mapped = self._maps.get(shard)
             if mapped is None:
@@ -177,7 +224,7 @@ class ShardFiles:
     def _drop_oldest(self) -> None:
         # A map keeps a descriptor too.
         if len(self._open) + len(self._maps) > self._most:
-            fuller: dict[int, _Descriptor] | dict[int, memoryview]
+            fuller: dict[int, _Descriptor] | dict[int, _Map]
             fuller = self._open if len(self._open) > len(self._maps) else self._maps
             del fuller[next(iter(fuller))]
 
@@ -197,13 +244,27 @@ class _Descriptor:
             self._close(self.number)
 
 
-def _mapped(path: Path) -> memoryview:
+class _Map(NamedTuple):
+    """A file in memory, until the last who holds its view lets go of it."""
+
+    view: memoryview
+    address: int
+    size: int
+
+
+_NO_MAP = _Map(memoryview(b""), 0, 0)
+
+
+def _mapped(path: Path) -> _Map:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        # An empty file can't be mapped.
-        return memoryview(mmap(file.fileno(), size, prot=PROT_READ) if size else b"")
+        if not size:
+            return _NO_MAP  # an empty file can't be mapped
+        view = memoryview(mmap(file.fileno(), size, prot=PROT_READ))
+    return _Map(view, np.frombuffer(view, np.uint8).ctypes.data, size)
 
 
-def _allowed() -> int:
+def most_open() -> int:
+    """Give how many shards may be open: half of what the system allows this process, or 4,096."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 4096 if soft == resource.RLIM_INFINITY else max(16, min(4096, soft // 2))

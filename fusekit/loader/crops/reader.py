@@ -14,7 +14,9 @@ import numpy as np
 from fusekit.errors import LoaderError
 from fusekit.faces.rewarp import Rewarp
 from fusekit.loader.crops.augmenter import Augmenter
-from fusekit.loader.crops.decode import CropDecoder, RewarpDecoder, UnusableCropError
+from fusekit.loader.crops.decode import JPG, CropDecoder, RewarpDecoder, UnusableCropError
+from fusekit.loader.crops.files import ShardFiles
+from fusekit.loader.crops.native import find_native
 from fusekit.loader.crops.verify import Verifier
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from fusekit.loader.crops.decoded import DecodedCache
     from fusekit.loader.crops.files import ShardSource
     from fusekit.loader.crops.memory import Memory
+    from fusekit.loader.crops.native import NativeDecoder
     from fusekit.loader.crops.verify import Verify
     from fusekit.loader.order.order import Order, Plan
     from fusekit.loader.order.shuffle import Rows
@@ -136,6 +139,8 @@ class CropReader:
         self._templates = [source.template for source in mixture.sources]  # by source index
         others = sorted(set(self._templates) - {mixture.template})
         self._rewarps = {template: Rewarp.of(template) for template in others}
+        self._plain = np.array([template == mixture.template for template in self._templates])
+        self._native = self._find_native()
         self._threads = local()
         self._lock = Lock()
         self.work = Work()
@@ -155,9 +160,15 @@ class CropReader:
         edits: Sequence[Sequence[Edit]] = ()
         if tools.augmenter is not None:
             edits = tools.augmenter.choose(draft.plan.keys[start:stop])
+        made = None
+        if self._native is not None:
+            made = self._decode_at_once(self._native, draft, slice(start, stop), edits, work)
         for first in range(start, stop, _RUN):
             places = slice(first, min(first + _RUN, stop))
-            self._fill_run(draft, places, edits[first - start : first - start + _RUN], tools, work)
+            part = slice(first - start, places.stop - start)
+            filled = None if made is None else made[part]
+            if filled is None or not filled.all():
+                self._fill_run(draft, places, edits[part], filled, tools, work)
         with self._lock:
             self.work.add(work)
 
@@ -166,8 +177,11 @@ class CropReader:
         self._source.at(step)
 
     def figures(self) -> dict[str, float]:
-        """Give the counts of the shards' source and of the cache."""
-        figures = dict(self._source.figures())
+        """Give the counts of the shards' source and of the cache.
+
+        ``native`` is 1 where runs of JPEG crops are decoded by the compiled library, else 0.
+        """
+        figures = {"native": int(self._native is not None), **self._source.figures()}
         return figures | (dict(self._cache.figures()) if self._cache is not None else {})
 
     def let_go(self) -> None:
@@ -180,26 +194,74 @@ class CropReader:
         if self._cache is not None:
             self._cache.close()
 
+    def _find_native(self) -> NativeDecoder | None:
+        """Find what decodes whole runs; None where something is done between two of their crops."""
+        simple = (
+            isinstance(self._source, ShardFiles)  # on this machine, so it may be in memory
+            and self._cache is None
+            and self._check is None
+            and set(self._settings.augment.active) <= {"flip"}
+        )
+        return find_native(self._height, self._width) if simple else None
+
+    def _decode_at_once(
+        self,
+        native: NativeDecoder,
+        draft: Draft,
+        places: slice,
+        edits: Sequence[Sequence[Edit]],
+        work: Work,
+    ) -> Found | None:
+        """Decode the JPEG crops among some rows in one call, mirrored and split by colour.
+
+        Returns:
+            Which places are filled; None: not one. The others, those of damaged crops among them,
+            go the ordinary way, which finds out why.
+        """
+        began = perf_counter_ns()
+        rows, index = draft.plan.rows[places], self._index
+        fit = (index.format[rows] == JPG) & self._plain[index.source[rows]]
+        if not fit.any() or not isinstance(self._source, ShardFiles):
+            return None
+        lengths = np.where(fit, index.length[rows], 0).astype(np.int64)
+        shards, offsets = index.shard[rows].astype(np.int64), index.offset[rows]
+        # Flipping is the one edit that there can be here.
+        flips = np.fromiter(map(bool, edits), np.bool_, len(rows)) if edits else None
+        ready = perf_counter_ns()
+        located = self._source.locate(shards, offsets, lengths)
+        read = perf_counter_ns()
+        made = native.decode(located.addresses, located.lengths, draft.images[places], flips)
+        work.decode += perf_counter_ns() - read
+        work.read += read - ready
+        work.rest += ready - began
+        work.crops += int(made.sum())
+        work.bytes += int(lengths[made].sum())
+        return made
+
     def _fill_run(
         self,
         draft: Draft,
         places: slice,
         edits: Sequence[Sequence[Edit]],
+        filled: Found | None,
         tools: _Tools,
         work: Work,
     ) -> None:
+        """Fill the places of a run, but those that are filled."""
         began, before = perf_counter_ns(), work.read + work.decode
         rows, target = draft.plan.rows[places], draft.images[places]
         crops = target if tools.run is None else tools.run[: len(rows)]
         kept = None if self._cache is None else self._cache.load(rows, crops)
         if kept is None or not kept.all():
-            self._decode_run(draft, places.start, crops, edits, kept, tools, work)
+            self._decode_run(
+                draft, places.start, crops, edits, kept if filled is None else filled, tools, work
+            )
         if edits and kept is not None:
             for place in np.flatnonzero(kept).tolist():
                 _edit(crops[place], edits[place])
         if tools.run is not None:
-            _split(crops, target)
-        work.crops += len(rows)
+            _split(crops, target, filled)
+        work.crops += len(rows) if filled is None else int((~filled).sum())
         work.cached += 0 if kept is None else int(kept.sum())
         work.rest += perf_counter_ns() - began - (work.read + work.decode - before)
 
@@ -209,24 +271,24 @@ class CropReader:
         first: int,
         crops: Pixels,
         edits: Sequence[Sequence[Edit]],
-        kept: Found | None,
+        filled: Found | None,
         tools: _Tools,
         work: Work,
     ) -> None:
-        """Read and decode the crops of a run that the cache has not.
+        """Read and decode the crops of a run, but those that are filled.
 
         What is done here for each crop is done under the interpreter's lock, which the other
         threads wait for: 5 us of it are 5% of the speed.
         """
         source, decode, check = self._source, tools.decode, self._check
-        wanted = self._wanted(draft.plan.rows[first : first + len(crops)], kept)
+        wanted = self._wanted(draft.plan.rows[first : first + len(crops)], filled)
+        reading = decoding = size = 0
+        done = perf_counter_ns()
         data: Sequence[bytes | memoryview] = ()
         if source.gathers:
             # At least a byte: a range of none can't be asked for.
             data = source.gather([(at.shard, at.offset, max(at.length, 1)) for at in wanted])
         view = source.view
-        reading = decoding = size = 0
-        done = perf_counter_ns()
         for k, at in enumerate(wanted):
             place, row, shard, offset, length, code, dataset = at
             try:
@@ -255,9 +317,9 @@ class CropReader:
         work.read, work.decode = work.read + reading, work.decode + decoding
         work.bytes += size
 
-    def _wanted(self, rows: Rows, kept: Found | None) -> list[_Wanted]:
-        """Look up where the crops of some rows are, but those that are kept."""
-        places = np.arange(len(rows)) if kept is None else np.flatnonzero(~kept)
+    def _wanted(self, rows: Rows, filled: Found | None) -> list[_Wanted]:
+        """Look up where the crops of some rows are, but those that are filled."""
+        places = np.arange(len(rows)) if filled is None else np.flatnonzero(~filled)
         rows, index = rows[places], self._index
         named = (index.shard, index.offset, index.length, index.format, index.source)
         columns = [places.tolist(), rows.tolist(), *(column[rows].tolist() for column in named)]
@@ -395,8 +457,17 @@ def _unusable(data: bytes | memoryview, length: int) -> UnusableCropError:
     return UnusableCropError("short", f"{len(data)} of {length} bytes are there")
 
 
-def _split(crops: Pixels, out: Pixels) -> None:
-    """Split the colours of a run: ``(n, H, W, 3)`` to ``(n, 3, H, W)``, in one call.
+def _split(crops: Pixels, out: Pixels, filled: Found | None) -> None:
+    """Split the colours of a run, ``(n, H, W, 3)`` to ``(n, 3, H, W)``, but of what is filled."""
+    if filled is None or not filled.any():
+        _split_all(crops, out)
+        return
+    for place in np.flatnonzero(~filled).tolist():
+        _split_all(crops[place : place + 1], out[place : place + 1])
+
+
+def _split_all(crops: Pixels, out: Pixels) -> None:
+    """Split the colours of crops in one call.
 
     Each crop is one row of a picture, so the planes go straight to where they belong.
     """

@@ -38,6 +38,7 @@ from fusekit.loader.process.messages import (
     receive,
 )
 from fusekit.loader.process.slots import AnonymousFile, Slots, lease
+from fusekit.store import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,8 @@ def open_process(
     """
     ahead = settings.prefetch // 2
     task = Task(
-        mixture.path if mixture.url is None else mixture.url, mixture.fingerprint,
+        mixture.path if mixture.url is None else f"{mixture.url}/{layout.mixture(mixture.name)}",
+        mixture.fingerprint,
         replace(settings, prefetch=settings.prefetch - ahead), settings.prefetch + 2,
         logging.getLogger("fusekit.loader").getEffectiveLevel(), os.getpid(),
     )  # fmt: skip

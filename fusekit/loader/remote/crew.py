@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,22 +38,9 @@ class Crew:
     def submit(self, task: Callable[..., T], *args: object) -> Future[T]:
         """Have a task done; after :meth:`stop` its future is cancelled."""
         future: Future[T] = Future()
-
-        def run() -> None:
-            if self._stopped or not future.set_running_or_notify_cancel():
-                future.cancel()
-                return
-            try:
-                result = task(*args)
-            except BaseException as error:  # noqa: BLE001 - the future's reader gets it
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        if self._stopped:
+        self._tasks.put(partial(_do, [future], lambda: self._stopped, task, args))
+        if self._stopped:  # after it was put: else one who stops meanwhile would leave it undone
             future.cancel()
-        else:
-            self._tasks.put(run)
         return future
 
     def stop(self) -> None:
@@ -63,6 +51,23 @@ class Crew:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
+
+
+def _do(
+    waiting: list[Future[T]], stopped: Callable[[], bool], task: Callable[..., T],
+    args: tuple[object, ...],
+) -> None:  # fmt: skip
+    # Out of the list: an error knows this function's variables, and is not to know its future,
+    # or both stay until the collector comes, and what the task reads with them.
+    if stopped() or not waiting[0].set_running_or_notify_cancel():
+        waiting.pop().cancel()
+        return
+    try:
+        result = task(*args)
+    except BaseException as error:  # noqa: BLE001 - the future's reader gets it
+        waiting.pop().set_exception(error)
+    else:
+        waiting.pop().set_result(result)
 
 
 def _work(tasks: SimpleQueue[Callable[[], None] | None]) -> None:

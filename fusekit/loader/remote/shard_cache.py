@@ -15,7 +15,7 @@ import os
 import secrets
 import struct
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -112,9 +112,11 @@ class Download:
     def drop(self) -> None:
         """Free its place, unless it was kept."""
         if self._fd >= 0:
-            with self._cache.locked():
-                self._path.unlink(missing_ok=True)
-            self._close()
+            try:
+                with self._cache.locked():
+                    self._path.unlink(missing_ok=True)
+            finally:
+                self._close()
 
     def _close(self) -> None:
         os.close(self._fd)
@@ -227,11 +229,12 @@ class ShardCache:
 
     def close(self) -> None:
         """Take back what this process said it would need."""
-        with self.locked():
-            if self._needs_file >= 0:
-                self._needs_path.unlink(missing_ok=True)
-                os.close(self._needs_file)
-                self._needs_file = -1
+        if self._needs_file < 0:
+            return
+        with suppress(OSError), self.locked():  # the folder itself may be gone
+            self._needs_path.unlink(missing_ok=True)
+        os.close(self._needs_file)
+        self._needs_file = -1
 
     def __del__(self) -> None:
         if getattr(self, "_needs_file", -1) >= 0:

@@ -2,69 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import os
-import shutil
 import threading
 import time
 import weakref
 from collections import Counter
-from dataclasses import dataclass, field
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
 from fusekit.errors import FusekitError, LoaderError, StorageError
+from fusekit.loader.crops.files import most_open
 from fusekit.loader.remote.crew import Crew
+from fusekit.loader.remote.download import download
 from fusekit.loader.remote.lookahead import Lookahead
+from fusekit.loader.remote.settings import RemoteSettings, open_cache
 from fusekit.loader.remote.shard_cache import Download, ShardCache, file_is
-from fusekit.storage.cache import cache_root
+from fusekit.loader.remote.shard_file import ShardFile
 from fusekit.storage.objects import ObjectStore
-from fusekit.storage.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
 
     import numpy.typing as npt
 
     from fusekit.mixture.mixture import Mixture
 
-CACHE_BYTES: Final = 20_000_000_000
-_LEAST_CACHE: Final = 65_536
 _POLL_S: Final = 0.05  # how often one looks whether another process has fetched a shard
 _TELL_S: Final = 0.5
 _LEAD: Final = 8  # steps that batches made ahead of the trainer may be at
 _RANGE_THREADS: Final = 16
+_CLOSED: Final = "is not read: the loader was closed"
 _log = logging.getLogger("fusekit.loader")
-
-
-@dataclass(frozen=True)
-class RemoteSettings:
-    """How shards of an object store are read.
-
-    Attributes:
-        cache: Most bytes of the shards that are kept on this machine; 0 keeps none and reads
-            every crop by a range request; None takes 20 GB, at most half of what is free.
-        folder: Where they are kept; None takes ``FUSEKIT_CACHE``, else the user's cache.
-        threads: Threads that fetch shards.
-        horizon: Most steps that are looked ahead.
-        at_once: What is needed within so many steps is never evicted.
-        check: ``"size"`` trusts a shard of the right size that an earlier run fetched;
-            ``"sha256"`` reads it once before it is used. What is fetched is always checked.
-        retry: When to give up on an object.
-    """
-
-    cache: int | None = None
-    folder: Path | None = None
-    threads: int = 4
-    horizon: int = 512
-    at_once: int = 32
-    check: Literal["size", "sha256"] = "size"
-    retry: Retry = field(default_factory=Retry)
 
 
 class RemoteShards:
@@ -102,11 +76,12 @@ class RemoteShards:
         self._sizes = shards["size"].to_numpy().astype(np.int64)
         self._objects = ObjectStore.open(mixture.url, settings.retry)
         self._settings = settings
-        self._cache = _open_cache(settings)
+        self._cache = open_cache(settings)
         bound = self._cache.bound if self._cache else 0
         self._ahead = Lookahead(upcoming, self._sizes, settings.horizon, bound)
         self._here = self._present()
-        self._files: dict[int, _File] = {}
+        self._files: dict[int, ShardFile] = {}
+        self._most_open = most_open()
         self._checked: set[int] = set()
         self._flying: set[int] = set()
         self._busy: dict[int, float] = {}
@@ -140,8 +115,8 @@ class RemoteShards:
                 self._cache.touch(self._digests[shard])
             self._full = False
             if self._walking is not None and self._walking.done():
-                self._walking.result()  # an error of the plan belongs to the trainer
-                self._walking = None
+                walked, self._walking = self._walking, None
+                walked.result()  # an error of the plan belongs to the trainer
             if self._walking is None:
                 self._walking = self._walker.submit(self._look_ahead)
 
@@ -176,8 +151,12 @@ class RemoteShards:
             self._counts["shard_hits"] += len(ranges) - len(misses)
             self._counts["shard_misses"] += len(misses)
         fetched = [self._rangers.submit(self._missed, *ranges[k]) for k in misses]
-        for k, future in zip(misses, fetched, strict=True):
-            found[k] = future.result()
+        try:
+            for k, future in zip(misses, fetched, strict=True):
+                found[k] = future.result()
+        except CancelledError:
+            shard = ranges[misses[0]][0]
+            raise LoaderError(self.name(shard), _CLOSED) from None
         return [data for data in found if data is not None]
 
     def distrust(self, shard: int) -> bool:
@@ -214,6 +193,10 @@ class RemoteShards:
                 "kept_bytes": int(self._sizes[list(held)].sum()),
             }
 
+    def give_up(self) -> None:
+        """Fetch nothing more; waits for nothing, and so may be called by the collector."""
+        self._objects.close()
+
     def close(self) -> None:
         """Stop the threads; what they were fetching is dropped."""
         self._objects.close()
@@ -233,12 +216,12 @@ class RemoteShards:
             return None
         return data
 
-    def _open(self, shard: int) -> _File | None:
+    def _open(self, shard: int) -> ShardFile | None:
         if self._cache is None or shard not in self._here:
             return None
         path = self._cache.path(self._digests[shard])
         try:
-            file = _File(path)
+            file = ShardFile(path)
         except FileNotFoundError:  # evicted by another process
             self._forget(shard, damaged=False)
             return None
@@ -251,6 +234,8 @@ class RemoteShards:
         with self._state:
             self._checked.add(shard)
             self._files[shard] = file
+            if len(self._files) > self._most_open:
+                del self._files[next(iter(self._files))]  # the one that was opened first
         self._cache.touch(self._digests[shard])
         return file
 
@@ -285,7 +270,7 @@ class RemoteShards:
             try:
                 while shard not in self._here:
                     if self._objects.closed:
-                        raise LoaderError(self.name(shard), "is not read: the loader was closed")
+                        raise LoaderError(self.name(shard), _CLOSED)
                     if shard in self._failed:
                         raise _translated(self._failed[shard])
                     if not self._is_coming(shard):
@@ -339,7 +324,8 @@ class RemoteShards:
         if now - self._told < _TELL_S or self._cache is None or self._objects.closed:
             return
         self._told = now
-        self._cache.tell(self._needs())
+        with _written(self._cache):
+            self._cache.tell(self._needs())
         present = self._present()
         with self._state:
             self._here = present
@@ -374,44 +360,23 @@ class RemoteShards:
         assert self._cache is not None
         digest, size = self._digests[shard], int(self._sizes[shard])
         distance = self._ahead.distance(shard)
-        place = self._cache.begin(
-            digest, size, math.inf if distance is None else distance, self._needs()
-        )
-        self._let_go()
-        if not isinstance(place, Download):
-            return place
-        try:
-            self._download(shard, place)
-        except OSError as error:
-            where = self._cache.folder
-            raise LoaderError(
-                where, f"can't be written: {error.strerror or error}", None,
-                "free some space, or give the cache another folder or a smaller size",
-            ) from error  # fmt: skip
-        finally:
-            place.drop()
+        with _written(self._cache):
+            place = self._cache.begin(
+                digest, size, math.inf if distance is None else distance, self._needs()
+            )
+            self._let_go()
+            if not isinstance(place, Download):
+                return place
+            try:
+                name = self._names[shard]
+                download(self._objects, name, place, digest, size, self._count_fetched)
+            finally:
+                place.drop()
         return "fetched"
 
-    def _download(self, shard: int, place: Download) -> None:
-        size = int(self._sizes[shard])
-        for _ in range(2):  # once more: a proxy may have kept what stood there before
-            digest, done = hashlib.sha256(), 0
-            for chunk in self._objects.stream(self._names[shard]):
-                digest.update(chunk)
-                done += len(chunk)
-                if done <= size:
-                    place.write(chunk)
-            with self._state:
-                self._counts["fetched_bytes"] += done
-            if digest.hexdigest() == self._digests[shard]:
-                place.keep()
-                return
-            place.again()
-        raise LoaderError(
-            self.name(shard), f"has the sha256 {digest.hexdigest()[:12]}… and {done} bytes",
-            f"{self._digests[shard][:12]}… and {size} bytes, as the mixture was built with",
-            "copy the shard there again, or build the mixture again",
-        )  # fmt: skip
+    def _count_fetched(self, length: int) -> None:
+        with self._state:
+            self._counts["fetched_bytes"] += length
 
     def _fetched(self, shard: int, done: Future[Outcome]) -> None:
         with self._state:
@@ -420,7 +385,8 @@ class RemoteShards:
             if not done.cancelled():
                 error = done.exception()
                 if error is not None:
-                    self._failed[shard] = error
+                    if not self._objects.closed:  # nobody waits; kept, it would keep this
+                        self._failed[shard] = error
                 else:
                     self._note(shard, done.result())
             self._pump()
@@ -459,36 +425,6 @@ _COUNTED: Final = (
 )  # fmt: skip
 
 
-class _File:
-    """A cached shard, open; closed when the last thread that reads it lets go of it."""
-
-    __slots__ = ("_close", "_number", "size")
-
-    def __init__(self, path: Path) -> None:
-        self._close = os.close  # modules may be gone when the interpreter ends
-        self._number = -1
-        self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._number).st_size
-
-    def read(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._number, length, offset)
-        while 0 < len(data) < length:  # one call gives at most 2 GiB
-            more = os.pread(self._number, length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether its name was removed, so that only this descriptor keeps its bytes."""
-        return os.fstat(self._number).st_nlink == 0
-
-    def __del__(self) -> None:
-        if self._number >= 0:
-            self._close(self._number)
-
-
 def _end(process: int, objects: ObjectStore, cache: ShardCache | None, *crews: Crew) -> None:
     if process != os.getpid():  # a fork's copy: threads and files are its parent's
         return
@@ -499,29 +435,16 @@ def _end(process: int, objects: ObjectStore, cache: ShardCache | None, *crews: C
         cache.close()
 
 
-def _open_cache(settings: RemoteSettings) -> ShardCache | None:
-    if settings.cache == 0:
-        return None
-    folder = settings.folder or cache_root() / "shards"
+@contextmanager
+def _written(cache: ShardCache) -> Iterator[None]:
+    """Say of which folder an error of the disk is."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        bound = settings.cache
-        if bound is None:
-            bound = min(CACHE_BYTES, _fair_share(folder))
-        if bound < _LEAST_CACHE:
-            raise LoaderError("cache.size", f"is {bound}", f"at least {_LEAST_CACHE}, or no cache")
-        return ShardCache(folder, bound, settings.at_once)
+        yield
     except OSError as error:
         raise LoaderError(
-            folder, f"can't hold the shard cache: {error.strerror or error}", None,
-            "give the cache another folder, or none",
-        ) from None  # fmt: skip
-
-
-def _fair_share(folder: Path) -> int:
-    """Give half of what is free, counting what the cache holds already as free."""
-    held = sum(path.stat().st_size for path in folder.glob("*.tar"))
-    return (shutil.disk_usage(folder).free + held) // 2
+            cache.folder, f"can't be written: {error.strerror or error}", None,
+            "free some space, or give the cache another folder or a smaller size",
+        ) from error  # fmt: skip
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -114,8 +114,11 @@ def _parts(batch: Batch | dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, i
 
 
 def _normalised(images: torch.Tensor) -> torch.Tensor:
+    import torch
+
     # (x / 255 - 0.5) / 0.5, the scaling that the published arcface models were trained with.
-    floats = images.float().div_(127.5).sub_(1)
+    # A copy: what a transform gave as floats would be changed in place.
+    floats = images.to(torch.float32, copy=True).div_(127.5).sub_(1)
     if floats.shape[-1] == 3:
         return floats.permute(0, 3, 1, 2)  # a view: (n, 112, 112, 3) is channels_last to torch
     return floats

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fusekit.errors import LoaderError, MissingExtraError
 from fusekit.loader.loader import MixtureLoader
 from fusekit.loader.trainers.device import copy_ahead, make_copier
+from fusekit.mixture.drawing import Steps
 from fusekit.mixture.mixture import Mixture
 
 try:
@@ -51,8 +52,8 @@ class MixtureDataset(IterableDataset):  # type: ignore[misc] # torch is not seen
         device: Where tensors go: on ``cuda`` the next batch is copied, out of page-locked
             memory, while the trainer works on this one. None leaves them to the trainer.
         **loader_options: What else :class:`MixtureLoader` takes, but ``arrays``. With
-            ``epochs={"steps": N}`` the dataset has a ``len``, for trainers that ask for it once
-            and count (Lightning).
+            ``epochs={"steps": N}``, here or in the recipe, the dataset has a ``len``, for trainers
+            that ask for it once and count (Lightning).
 
     Raises:
         LoaderError: A setting cannot be.
@@ -115,7 +116,9 @@ class MixtureDataset(IterableDataset):  # type: ignore[misc] # torch is not seen
                 take for the end of an epoch.
         """
         epochs = self._options.get("epochs")
-        if not isinstance(epochs, Mapping):
+        if epochs is None:
+            epochs = self._ruler().mixture.recipe.epochs
+        if not isinstance(epochs, (Mapping, Steps)):
             msg = "a MixtureDataset has a length only with epochs={'steps': N}"
             raise TypeError(msg)
         return len(self._ruler())
