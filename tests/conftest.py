@@ -9,6 +9,9 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("ci")
 
+# The benchmarks' peers belong to another environment: nothing of theirs is imported for doctests.
+collect_ignore = ["bench/peers"]
+
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -128,7 +128,7 @@ def test_where_the_raw_data_and_the_store_lie_does_not_matter(pack, tmp_path, cl
 
 KILLED = """
 import os, signal, sys
-from fusekit import storage
+from fusekit.storage import folder as storage
 from fusekit.ingest.dataset import ingest_dataset
 
 left = int(sys.argv[4])
