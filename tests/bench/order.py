@@ -8,6 +8,7 @@ import numpy as np
 
 from fusekit.loader.order.identities import ClassRows, Drawing
 from fusekit.loader.order.order import BLOCK, WINDOW, Order, OrderSettings
+from fusekit.loader.order.planner import Planner
 
 BATCH = 512
 PER_CLASS = 40  # rows, on average; a thousand classes or so at 20,000 rows, 375,000 at 20 million
@@ -26,6 +27,22 @@ def plan_ms(order, step, world=1, repeats=200):
         order.plan(step + t, 0, world)
         times.append(time.perf_counter() - start)
     return statistics.median(times) * 1e3
+
+
+def run_table():
+    """What a loader pays: steps one after the other, planned alone or some together."""
+    labeled, unlabeled = selection(20_000_000)
+    print("\nmicroseconds an image for the plans of successive steps, 20,000,000 rows")
+    print(f"{'batch':>12} {'alone':>10} {'in runs':>10}")
+    for batch in (256, 512):
+        order = Order(labeled, unlabeled, OrderSettings(0, batch, Fraction(1, 4)))
+        times = []
+        for make in (lambda t, order=order: order.plan(t, 0, 1), Planner(order, 0, 1)):
+            start = time.perf_counter()
+            for step in range(480):
+                make(step)
+            times.append((time.perf_counter() - start) / 480 / batch * 1e6)
+        print(f"{batch:>12}", *(f"{us:>10.2f}" for us in times))
 
 
 def spread_classes(labeled):
@@ -112,4 +129,5 @@ def mixing_table():
 
 if __name__ == "__main__":
     plan_table()
+    run_table()
     mixing_table()
