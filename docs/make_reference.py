@@ -69,6 +69,29 @@ TABLES = {
         "`findings/activation/<fingerprint>/table.parquet`: what `fusekit filter` found.",
         schema.ACTIVATIONS,
     ),
+    "Overlap": (
+        "`findings/overlap/<fingerprint>/table.parquet`: pairs of identities of two datasets that "
+        "`fusekit overlap` looked at.",
+        schema.OVERLAP,
+    ),
+    "Contamination": (
+        "`findings/contamination/<fingerprint>/table.parquet`: training identities that "
+        "`fusekit decontaminate` found in evaluation sets.",
+        schema.CONTAMINATION,
+    ),
+    "Label noise": (
+        "`findings/label-noise/<fingerprint>/table.parquet`: samples that `fusekit clean` flagged.",
+        schema.LABEL_NOISE,
+    ),
+    "Clusters": (
+        "`findings/clusters/<fingerprint>/table.parquet`: pseudo-identities of `fusekit cluster`.",
+        schema.CLUSTERS,
+    ),
+    "Duplicates": (
+        "`findings/duplicates/<fingerprint>/table.parquet`: copies that `fusekit dedup` found, "
+        "the best of each group among them.",
+        schema.DUPLICATES,
+    ),
     "Mixture rows": (
         "`mixtures/<mixture>/labeled.parquet` and `unlabeled.parquet`: the manifest's columns and "
         "these.",

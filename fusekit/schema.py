@@ -238,6 +238,133 @@ ACTIVATIONS: Final = (
     Column("cosine", pa.float32(), "of the embedding with the nearest known identity's centre"),
     Column("nearest_dataset", pa.string(), "dataset of the nearest known identity"),
     Column("nearest_identity", pa.string(), "the nearest known identity"),
+    Column(
+        "low_quality",
+        pa.string(),
+        "what makes the crop too poor to learn from, comma-separated; null: nothing does",
+        nullable=True,
+    ),
+    Column(
+        "duplicate_of",
+        pa.string(),
+        "key of a better copy of the same picture in the dataset; null: it is the best or only one",
+        nullable=True,
+    ),
+)
+
+_DECISION_OF_PAIR = Column(
+    "decision", pa.string(), "same or different: one person or two; unsure: for a person to say"
+)
+_DECISION_OF_SAMPLE = Column(
+    "decision", pa.string(), "keep or drop: what a recipe does; unsure: kept until a person says"
+)
+
+OVERLAP: Final = (
+    Column("dataset_a", pa.string(), "dataset of the first identity"),
+    Column("identity_a", pa.string(), "the first identity"),
+    Column("identity_index_a", pa.int32(), "its integer in its dataset"),
+    Column("dataset_b", pa.string(), "dataset of the second identity"),
+    Column("identity_b", pa.string(), "the second identity"),
+    Column("identity_index_b", pa.int32(), "its integer in its dataset"),
+    Column("score", pa.float32(), "cosine of their nearest two templates"),
+    Column("votes", pa.int32(), "image pairs over the image threshold, of those compared"),
+    Column("compared", pa.int32(), "image pairs compared"),
+    Column(
+        "margin",
+        pa.float32(),
+        "score less the best that either of them has with anyone else of the other's dataset; "
+        "null: there is nobody else",
+        nullable=True,
+    ),
+    Column(
+        "name_match",
+        pa.bool_(),
+        "their display names agree; null: one of them has none",
+        nullable=True,
+    ),
+    Column(
+        "false_match", pa.float32(), "share of pairs of strangers that score as much, estimated"
+    ),
+    _DECISION_OF_PAIR,
+    Column("cluster", pa.int32(), "the person, 0..n-1 over all datasets; -1: none"),
+)
+
+CONTAMINATION: Final = (
+    Column("dataset", pa.string(), "the training dataset"),
+    Column("identity", pa.string(), "its identity"),
+    Column("identity_index", pa.int32(), "its integer in its dataset"),
+    Column("evaluation", pa.string(), "the evaluation set"),
+    Column(
+        "evaluation_identity",
+        pa.string(),
+        "the person there; null: the set has no identities, or a list does not say",
+        nullable=True,
+    ),
+    Column("reason", pa.string(), "name, embedding or published, or several joined by +"),
+    Column("score", pa.float32(), "cosine of the nearest two templates; null: none", nullable=True),
+    Column("votes", pa.int32(), "image pairs over the image threshold, of those compared"),
+    Column("compared", pa.int32(), "image pairs compared"),
+    Column(
+        "name_match",
+        pa.bool_(),
+        "their display names agree; null: one of them has none",
+        nullable=True,
+    ),
+    _DECISION_OF_PAIR,
+)
+
+LABEL_NOISE: Final = (
+    Column("key", pa.string(), "a sample that was flagged"),
+    Column("identity", pa.string(), "its identity"),
+    Column("identity_index", pa.int32(), "the identity's integer in the dataset"),
+    Column(
+        "flag",
+        pa.string(),
+        "outlier: like nobody of its identity; split: of the smaller of two people in one "
+        "identity; mislabeled: nearer to another identity",
+    ),
+    Column("cluster", pa.int32(), "its cluster in the identity, 0 the largest; -1: alone"),
+    Column("score", pa.float32(), "cosine with the centre of its identity's largest cluster"),
+    Column(
+        "nearest_identity",
+        pa.string(),
+        "the other identity whose centre is nearest; null: there is none",
+        nullable=True,
+    ),
+    Column(
+        "nearest_score", pa.float32(), "cosine with that centre; null: there is none", nullable=True
+    ),
+    _DECISION_OF_SAMPLE,
+)
+
+CLUSTERS: Final = (
+    Column("key", pa.string(), "the sample; exactly one row for each sample of the dataset"),
+    Column("cluster", pa.int32(), "its pseudo-identity, 0 the largest; -1: alone"),
+    Column("size", pa.int32(), "samples in the cluster"),
+    Column("score", pa.float32(), "cosine with the centre of its cluster; 0: alone"),
+)
+
+DUPLICATES: Final = (
+    Column("group", pa.int32(), "copies of one picture have one number, 0..n-1"),
+    Column("dataset", pa.string(), "dataset of the copy"),
+    Column("key", pa.string(), "the copy"),
+    Column("identity", pa.string(), "its identity; null: unlabeled", nullable=True),
+    Column(
+        "match",
+        pa.string(),
+        "how it was found: source (the raw item's bytes), content (the crop's bytes) or near",
+    ),
+    Column("distance", pa.int16(), "bits in which its perceptual hash differs from the best's"),
+    Column(
+        "cosine",
+        pa.float32(),
+        "of its embedding with the best copy's; null: bytes are equal, so nothing was compared",
+        nullable=True,
+    ),
+    Column("quality", pa.float32(), "what the best copy is chosen by, 0 to 1"),
+    Column("best", pa.bool_(), "the best copy of its group; each group has one"),
+    Column("conflict", pa.bool_(), "copies of the group show different identities"),
+    _DECISION_OF_SAMPLE,
 )
 
 _LABEL = Column("label", pa.int32(), "the sample's class in the mixture; -1: unlabeled")
@@ -337,6 +464,11 @@ TEMPLATE_PAIRS_SCHEMA: Final = schema_of(TEMPLATE_PAIRS)
 SEARCHES_SCHEMA: Final = schema_of(SEARCHES)
 IDENTITIES_SCHEMA: Final = schema_of(IDENTITIES)
 ACTIVATIONS_SCHEMA: Final = schema_of(ACTIVATIONS)
+OVERLAP_SCHEMA: Final = schema_of(OVERLAP)
+CONTAMINATION_SCHEMA: Final = schema_of(CONTAMINATION)
+LABEL_NOISE_SCHEMA: Final = schema_of(LABEL_NOISE)
+CLUSTERS_SCHEMA: Final = schema_of(CLUSTERS)
+DUPLICATES_SCHEMA: Final = schema_of(DUPLICATES)
 MIXTURE_ROWS_SCHEMA: Final = schema_of(MIXTURE_ROWS)
 CLASSES_SCHEMA: Final = schema_of(CLASSES)
 MEMBERS_SCHEMA: Final = schema_of(MEMBERS)

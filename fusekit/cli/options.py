@@ -30,3 +30,11 @@ Stored: TypeAlias = Annotated[
         metavar="DATASET", help="A dataset of the store.", autocompletion=complete_stored
     ),
 ]
+Embedder: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        metavar="MODEL",
+        help="Whose embeddings to compare; without: those that stand.",
+    ),
+]

@@ -260,6 +260,8 @@ def _table(embeddings: EmbeddingSet, judge: _Judge, report: Report) -> pa.Table:
             pa.array(scores.cosine[rows, k]),
             names.take(pa.array(dataset_of[nearest])),
             identities.take(pa.array(nearest)),
+            pa.nulls(len(rows), pa.string()),
+            pa.nulls(len(rows), pa.string()),
         ]
         parts.append(pa.Table.from_arrays(columns, schema=ACTIVATIONS_SCHEMA))
         done += len(rows)

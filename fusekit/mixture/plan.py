@@ -144,7 +144,7 @@ def _finding(storage: Storage, asked: UnlabeledSource, known: list[str]) -> Find
         return None
     # A dataset that is not there is a plainer answer than a finding that is not there.
     open_dataset(storage, asked.dataset)
-    finding = find_fresh(storage, "activation", dataset=asked.dataset, prefix=asked.finding)
+    finding = find_fresh(storage, "activation", datasets=[asked.dataset], prefix=asked.finding)
     missing = [name for name in known if name not in finding.about.get("against", [])]
     if missing and not finding.about.get("head"):
         options = " ".join(f"--against {name}" for name in known)

@@ -47,10 +47,10 @@ def check_finding(storage: Storage, kind: str, name: str) -> Iterator[Problem]:
     if (found := file_sha256(storage.path(where))) != expected:
         yield Problem(where, f"has sha256 {found[:16]}…; expected {expected[:16]}…")
         return
-    dataset = finding.about["dataset"]
+    dataset = finding.datasets[0]
     if not storage.exists(layout.dataset_json(dataset)):
         return
     info = open_dataset(storage, dataset)
-    if kind == "activation" and finding.about["inputs"].get(dataset) == info.fingerprint:
+    if kind in ("activation", "clusters") and finding.about["inputs"].get(dataset) == info.fingerprint:
         rows = read_finding_table(storage, finding, ["key"]).num_rows
         yield from compare(where, "rows", rows, sample_rows(storage, info))

@@ -8,14 +8,23 @@ changed since is known as stale instead of being used.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fusekit.errors import FindingError
 from fusekit.fingerprint import file_sha256, fingerprint
+from fusekit.schema import (
+    ACTIVATIONS_SCHEMA,
+    CLUSTERS_SCHEMA,
+    CONTAMINATION_SCHEMA,
+    DUPLICATES_SCHEMA,
+    LABEL_NOISE_SCHEMA,
+    OVERLAP_SCHEMA,
+    ArrowSchema,
+)
 from fusekit.store import layout
 from fusekit.store.datasets import list_datasets
 from fusekit.store.tables import write_table
@@ -23,10 +32,29 @@ from fusekit.store.tables import write_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusekit.schema import ArrowSchema
     from fusekit.storage.folder import Storage
 
-_MADE_BY: Final = {"activation": "fusekit filter {dataset} --against DATASET"}
+Kind: TypeAlias = Literal[
+    "activation", "clusters", "contamination", "duplicates", "label-noise", "overlap"
+]
+
+SCHEMAS: Final[dict[str, ArrowSchema]] = {
+    "activation": ACTIVATIONS_SCHEMA,
+    "clusters": CLUSTERS_SCHEMA,
+    "contamination": CONTAMINATION_SCHEMA,
+    "duplicates": DUPLICATES_SCHEMA,
+    "label-noise": LABEL_NOISE_SCHEMA,
+    "overlap": OVERLAP_SCHEMA,
+}
+"""The kinds of findings and their tables' columns."""
+_MADE_BY: Final = {
+    "activation": "fusekit filter {datasets} --against DATASET",
+    "clusters": "fusekit cluster {datasets}",
+    "contamination": "fusekit decontaminate {datasets} --against EVALUATION",
+    "duplicates": "fusekit dedup {datasets}",
+    "label-noise": "fusekit clean {datasets}",
+    "overlap": "fusekit overlap {datasets}",
+}
 _SHOWN: Final = 12  # digits of a fingerprint in messages: enough to name it, short enough to type
 
 
@@ -35,15 +63,25 @@ class Finding:
     """What one finding is.
 
     Attributes:
-        kind: ``activation``, …
+        kind: ``activation``, ``overlap``, …: one of :data:`SCHEMAS`.
         fingerprint: Of ``about``, 64 hex digits; the finding's name in the store.
-        about: ``dataset`` (the one it speaks of), ``inputs`` (dataset to fingerprint: all that
-            were read), the model, and every setting that affected the result.
+        about: ``dataset`` or ``datasets`` (those it speaks of), ``inputs`` (dataset to
+            fingerprint: all that were read), the model, and every setting that affected the
+            result; ``supersedes``, the fingerprint of the finding whose place it takes.
+        review: Who decided on its unsure rows, and when; empty: nobody did.
     """
 
     kind: str
     fingerprint: str
     about: dict[str, Any]
+    review: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that it speaks of."""
+        return tuple(
+            self.about["datasets"] if "datasets" in self.about else [self.about["dataset"]]
+        )
 
 
 def write_finding(
@@ -52,20 +90,23 @@ def write_finding(
     about: dict[str, Any],
     table: pa.Table | Sequence[dict[str, Any]],
     schema: ArrowSchema,
+    review: dict[str, str] | None = None,
 ) -> Finding:
     """Write a finding: its table first, then ``finding.json``, whose presence means finished.
 
     Args:
         storage: The store.
         kind: The finding's kind.
-        about: A JSON object with at least ``dataset`` and ``inputs``; never times or paths.
+        about: A JSON object with at least ``dataset`` (or ``datasets``, a list) and ``inputs``;
+            never times or paths.
         table: Its rows.
         schema: From :mod:`fusekit.schema`.
+        review: Who decided on unsure rows, and when: no part of its fingerprint.
 
     Raises:
         StorageError: It can't be written.
     """
-    finding = Finding(kind, fingerprint(about), about)
+    finding = Finding(kind, fingerprint(about), about, review or {})
     folder = layout.finding(kind, finding.fingerprint)
     name = f"{folder}/table.parquet"
     write_table(storage, name, table, schema)
@@ -83,7 +124,7 @@ def finding_json(finding: Finding, table_sha256: str) -> bytes:
     """
     text = {
         "format_version": layout.FORMAT_VERSION, "kind": finding.kind, "about": finding.about,
-        "table_sha256": table_sha256,
+        "table_sha256": table_sha256, **({"review": finding.review} if finding.review else {}),
     }  # fmt: skip
     return json.dumps(text, indent=1, sort_keys=True).encode()
 
@@ -123,6 +164,7 @@ def read_finding(storage: Storage, kind: str, name: str) -> Finding:
     try:
         text = json.loads(storage.read(where))
         version, about = text["format_version"], text["about"]
+        review = text.get("review", {})
     except (ValueError, KeyError, TypeError):
         raise damaged from None
     if not isinstance(version, int) or version > layout.FORMAT_VERSION:
@@ -130,9 +172,10 @@ def read_finding(storage: Storage, kind: str, name: str) -> Finding:
             where, f"has format {version}", f"at most {layout.FORMAT_VERSION}", "update fusekit"
         )
     good = isinstance(about, dict) and isinstance(about.get("inputs"), dict)
-    if not good or "dataset" not in about or fingerprint(about) != name:
+    named = good and ("dataset" in about or isinstance(about.get("datasets"), list))
+    if not named or not isinstance(review, dict) or fingerprint(about) != name:
         raise damaged
-    return Finding(kind, name, about)
+    return Finding(kind, name, about, review)
 
 
 def read_finding_table(
@@ -155,41 +198,50 @@ def read_finding_table(
     return table.replace_schema_metadata(None)
 
 
-def find_fresh(storage: Storage, kind: str, *, dataset: str, prefix: str | None = None) -> Finding:
-    """Find the one finding of a kind that speaks of a dataset and whose inputs still stand.
+def find_fresh(
+    storage: Storage, kind: str, *, datasets: Sequence[str], prefix: str | None = None
+) -> Finding:
+    """Find the one finding of a kind that speaks of some datasets and whose inputs still stand.
+
+    One that a review has superseded gives way to the reviewed one.
 
     Args:
         storage: The store.
         kind: The finding's kind.
-        dataset: The dataset it must speak of.
+        datasets: Those it must speak of; it may speak of more.
         prefix: First digits of its fingerprint; None when there must be only one.
 
     Raises:
         FindingError: There is none, more than one, or only stale ones.
     """
-    mine = [f for f in list_findings(storage, kind) if f.about["dataset"] == dataset]
+    where, all_of = ", ".join(datasets), set(datasets)
+    mine = [f for f in list_findings(storage, kind) if all_of <= set(f.datasets)]
     named = [f for f in mine if f.fingerprint.startswith(prefix or "")]
     if not named:
         found = f"no {kind} finding" + (f" {prefix}…" if prefix else "")
         here = f"one of {_prefixes(mine)}" if mine else None
-        raise FindingError(dataset, found, here, _next_step(kind, dataset))
-    stale = {f.fingerprint: why for f in named if (why := _stale(storage, f))}
+        raise FindingError(where, found, here, _next_step(kind, datasets))
+    stale = {f.fingerprint: why for f in named if (why := stale_because(storage, f))}
     fresh = [f for f in named if f.fingerprint not in stale]
     if not fresh:
         first, why = next(iter(stale.items()))
         raise FindingError(
-            dataset, f"{kind} finding {first[:_SHOWN]} is stale: {why}", None,
-            f"{_next_step(kind, dataset)} makes it again",
+            where, f"{kind} finding {first[:_SHOWN]} is stale: {why}", None,
+            f"{_next_step(kind, datasets)} makes it again",
         )  # fmt: skip
+    if prefix is None:
+        replaced = {f.about.get("supersedes") for f in fresh}
+        fresh = [f for f in fresh if f.fingerprint not in replaced]
     if len(fresh) > 1:
         raise FindingError(
-            dataset, f"{len(fresh)} {kind} findings: {_prefixes(fresh)}", "one",
+            where, f"{len(fresh)} {kind} findings: {_prefixes(fresh)}", "one",
             "name it in the recipe with `finding: PREFIX`",
         )  # fmt: skip
     return fresh[0]
 
 
-def _stale(storage: Storage, finding: Finding) -> str | None:
+def stale_because(storage: Storage, finding: Finding) -> str | None:
+    """Say why a finding no longer holds: what changed in its inputs; None: it holds."""
     # Read whole, not by name: a dataset that is gone is one of the answers here.
     now = {d.name: d.fingerprint for d in list_datasets(storage)}
     for name, was in sorted(finding.about["inputs"].items()):
@@ -205,8 +257,9 @@ def _prefixes(findings: Sequence[Finding]) -> str:
 
 
 def _made_by(finding: Finding) -> str:
-    return _next_step(finding.kind, finding.about["dataset"]) + " makes it again"
+    return _next_step(finding.kind, finding.datasets) + " makes it again"
 
 
-def _next_step(kind: str, dataset: str) -> str:
-    return _MADE_BY.get(kind, f"make the {kind} finding of {{dataset}}").format(dataset=dataset)
+def _next_step(kind: str, datasets: Sequence[str]) -> str:
+    step = _MADE_BY.get(kind, f"make the {kind} finding of {{datasets}}")
+    return step.format(datasets=" ".join(datasets))

@@ -108,7 +108,8 @@ def give_activations(storage: Storage, name: str, units: int) -> None:
     for unit in range(units):
         value = pa.array(np.random.default_rng(unit + 7).random(UNIT, np.float32))
         known = pa.array(["labeled"] * UNIT), pa.array(["n000000"] * UNIT)
-        pieces.append(pa.table([keys(unit, UNIT), value, value, *known], schema=ACTIVATIONS_SCHEMA))
+        columns = [keys(unit, UNIT), value, value, *known, *[pa.nulls(UNIT, pa.string())] * 2]
+        pieces.append(pa.table(columns, schema=ACTIVATIONS_SCHEMA))
     about = {
         "dataset": name, "inputs": {name: open_dataset(storage, name).fingerprint},
         "against": ["labeled"], "head": None, "rule": "activation", "cosine_threshold": None,

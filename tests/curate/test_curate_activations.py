@@ -152,7 +152,7 @@ def test_the_finding_names_everything_that_affects_it(storage):
     label(storage, "a", range(40))
     crawl(storage, range(30, 50))
     result = filter_unlabeled("crawl", against=["a"], store=storage.root)
-    finding = find_fresh(storage, "activation", dataset="crawl")
+    finding = find_fresh(storage, "activation", datasets=["crawl"])
     assert finding.fingerprint == result.finding
     assert finding.about == {
         "dataset": "crawl",
@@ -275,7 +275,7 @@ def test_a_trained_head_judges_by_activation_alone(storage):
     out = dropped(storage, result)
     assert set(range(20)) <= set(out)
     assert out[0] == ("a", "a0")
-    about = find_fresh(storage, "activation", dataset="crawl").about
+    about = find_fresh(storage, "activation", datasets=["crawl"]).about
     assert about["head"] == load_head(storage, "h").sha256
     assert set(about["inputs"]) == {"crawl"}
 

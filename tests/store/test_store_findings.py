@@ -6,7 +6,7 @@ from support.stores import make_dataset
 
 from fusekit.errors import FindingError
 from fusekit.fingerprint import fingerprint
-from fusekit.schema import ACTIVATIONS_SCHEMA
+from fusekit.schema import ACTIVATIONS_SCHEMA, OVERLAP_SCHEMA
 from fusekit.store.datasets import open_dataset
 from fusekit.store.findings import find_fresh, list_findings, read_finding_table, write_finding
 from fusekit.store.layout import open_store
@@ -39,7 +39,7 @@ def test_a_finding_reads_back_as_it_was_written(storage):
     assert list_findings(storage, "overlap") == []
     table = read_finding_table(storage, made)
     assert table.schema == ACTIVATIONS_SCHEMA
-    assert table.to_pylist() == [ROW]
+    assert table.to_pylist() == [ROW | {"low_quality": None, "duplicate_of": None}]
     assert read_finding_table(storage, made, ["key"]).column_names == ["key"]
 
 
@@ -61,12 +61,12 @@ def test_a_table_without_its_finding_json_is_no_finding(storage):
 def test_the_one_fresh_finding_is_found(storage):
     write_finding(storage, "activation", about(storage, dataset="vgg"), [], ACTIVATIONS_SCHEMA)
     made = write_finding(storage, "activation", about(storage), [ROW], ACTIVATIONS_SCHEMA)
-    assert find_fresh(storage, "activation", dataset="crawl") == made
+    assert find_fresh(storage, "activation", datasets=["crawl"]) == made
 
 
 def test_no_finding_is_an_error_that_says_how_to_make_one(storage):
     with pytest.raises(FindingError) as error:
-        find_fresh(storage, "activation", dataset="crawl")
+        find_fresh(storage, "activation", datasets=["crawl"])
     assert str(error.value) == (
         "crawl: no activation finding; fusekit filter crawl --against DATASET"
     )
@@ -78,7 +78,7 @@ def test_several_findings_are_an_error_that_names_them_all(storage):
         for t in (0.8, 0.9)
     ]
     with pytest.raises(FindingError, match="2 activation findings") as error:
-        find_fresh(storage, "activation", dataset="crawl")
+        find_fresh(storage, "activation", datasets=["crawl"])
     assert all(finding.fingerprint[:12] in str(error.value) for finding in made)
     assert "finding: PREFIX" in str(error.value)
 
@@ -90,9 +90,9 @@ def test_a_prefix_chooses_among_several_findings(storage):
     ]
     for finding in made:
         prefix = finding.fingerprint[:12]
-        assert find_fresh(storage, "activation", dataset="crawl", prefix=prefix) == finding
+        assert find_fresh(storage, "activation", datasets=["crawl"], prefix=prefix) == finding
     with pytest.raises(FindingError, match=r"no activation finding 0000…; expected one of \w+, "):
-        find_fresh(storage, "activation", dataset="crawl", prefix="0000")
+        find_fresh(storage, "activation", datasets=["crawl"], prefix="0000")
 
 
 def test_a_finding_whose_input_changed_is_stale(storage):
@@ -100,7 +100,7 @@ def test_a_finding_whose_input_changed_is_stale(storage):
     what["inputs"]["vgg"] = "0" * 64
     write_finding(storage, "activation", what, [], ACTIVATIONS_SCHEMA)
     with pytest.raises(FindingError, match=r"is stale: vgg has fingerprint \w+, it was 000000"):
-        find_fresh(storage, "activation", dataset="crawl")
+        find_fresh(storage, "activation", datasets=["crawl"])
 
 
 def test_a_finding_whose_input_is_gone_is_stale(storage):
@@ -108,7 +108,7 @@ def test_a_finding_whose_input_is_gone_is_stale(storage):
     what["inputs"]["gone"] = "0" * 64
     write_finding(storage, "activation", what, [], ACTIVATIONS_SCHEMA)
     with pytest.raises(FindingError, match="is stale: gone is no longer in the store"):
-        find_fresh(storage, "activation", dataset="crawl")
+        find_fresh(storage, "activation", datasets=["crawl"])
 
 
 def test_a_stale_finding_does_not_stand_beside_a_fresh_one(storage):
@@ -116,7 +116,7 @@ def test_a_stale_finding_does_not_stand_beside_a_fresh_one(storage):
     old["inputs"]["vgg"] = "0" * 64
     write_finding(storage, "activation", old, [], ACTIVATIONS_SCHEMA)
     made = write_finding(storage, "activation", about(storage), [], ACTIVATIONS_SCHEMA)
-    assert find_fresh(storage, "activation", dataset="crawl") == made
+    assert find_fresh(storage, "activation", datasets=["crawl"]) == made
 
 
 @pytest.mark.parametrize(
@@ -148,5 +148,31 @@ def test_a_table_of_another_kind_is_read_by_its_own_schema(storage):
     schema = pa.schema([pa.field("a", pa.int8(), nullable=False)])
     made = write_finding(storage, "overlap", about(storage), [{"a": 1}], schema)
     assert read_finding_table(storage, made).to_pylist() == [{"a": 1}]
-    with pytest.raises(FindingError, match="no duplicates finding; make the duplicates finding"):
-        find_fresh(storage, "duplicates", dataset="crawl")
+    with pytest.raises(FindingError, match="no duplicates finding; fusekit dedup crawl"):
+        find_fresh(storage, "duplicates", datasets=["crawl"])
+
+
+def test_a_finding_of_several_datasets_speaks_of_each_and_of_all(storage):
+    inputs = {n: open_dataset(storage, n).fingerprint for n in ("crawl", "vgg")}
+    made = write_finding(
+        storage, "overlap", {"datasets": ["crawl", "vgg"], "inputs": inputs}, [], OVERLAP_SCHEMA
+    )
+    assert made.datasets == ("crawl", "vgg")
+    for asked in (["vgg"], ["vgg", "crawl"]):
+        assert find_fresh(storage, "overlap", datasets=asked) == made
+    with pytest.raises(FindingError, match="vgg, ms1m: no overlap finding; fusekit overlap vgg"):
+        find_fresh(storage, "overlap", datasets=["vgg", "ms1m"])
+
+
+def test_a_reviewed_finding_takes_the_place_of_the_first_one(storage):
+    first = write_finding(storage, "activation", about(storage), [ROW], ACTIVATIONS_SCHEMA)
+    review = {"by": "ann", "at": "2026-01-02T03:04:05Z"}
+    second = write_finding(
+        storage, "activation", about(storage, supersedes=first.fingerprint), [ROW],
+        ACTIVATIONS_SCHEMA, review,
+    )  # fmt: skip
+    found = find_fresh(storage, "activation", datasets=["crawl"])
+    assert (found, found.review) == (second, review)
+    assert (
+        find_fresh(storage, "activation", datasets=["crawl"], prefix=first.fingerprint[:8]) == first
+    )
