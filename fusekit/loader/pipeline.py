@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusekit.loader.crops.reader import CropReader, Draft, Work
+    from fusekit.loader.crops.reader import CropReader, Draft
+    from fusekit.loader.crops.work import Work
     from fusekit.loader.order.order import Plan
 
 Made = TypeVar("Made", covariant=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusekit.loader.crops.reader import Work
+    from fusekit.loader.crops.work import Work
     from fusekit.loader.pipeline import Waiting
     from fusekit.loader.settings import LoaderSettings
 

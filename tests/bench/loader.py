@@ -144,7 +144,8 @@ def describe(variant):
     process = ", process=True" if variant.get("process") else ""
     kind = "raw crops, " if variant.get("mixture") == "raw" else ""
     kind = "decoded cache, " if variant.get("cache") else kind
-    return f"{kind}{layout}{flip}{process}"
+    slow = "" if variant.get("compiled", True) else ", nothing compiled"
+    return f"{kind}{layout}{flip}{process}{slow}"
 
 
 def peer_row(name, title, folder, python, most, note):

@@ -65,6 +65,23 @@ class Augmenter:
             (name, _last(getattr(settings, name)), draws[name]) for name in settings.active
         ]
 
+    @property
+    def only_flips(self) -> bool:
+        """Whether crops are mirrored, or not, and nothing else happens to them."""
+        return [name for name, _, _ in self._active] == ["flip"]
+
+    def flips(self, keys: U64) -> npt.NDArray[np.bool_]:
+        """Decide which of some crops are mirrored: ``(n,)``, for uint64 keys ``(n,)``.
+
+        Raises:
+            LoaderError: The keys are no uint64.
+        """
+        _check_keys(keys)
+        last = next((last for name, last, _ in self._active if name == "flip"), None)
+        if last is None:
+            return np.zeros(len(keys), np.bool_)
+        return np.asarray(_bits(keys, "flip") <= last)
+
     def run(self, images: Pixels, keys: U64) -> None:
         """Change crops in place.
 

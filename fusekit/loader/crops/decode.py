@@ -55,7 +55,7 @@ class CropDecoder:
 
     def __init__(self, height: int, width: int) -> None:
         self._shape = (height, width, 3)
-        self._raw_head = _npy_head(self._shape)
+        self._raw_head = npy_head(self._shape)
 
     def decode(self, data: bytes | memoryview, code: int, out: Pixels) -> None:
         """Decode one crop into its place.
@@ -134,8 +134,8 @@ class RewarpDecoder:
         self._rewarp(self._stored, out)
 
 
-def _npy_head(shape: tuple[int, ...]) -> bytes:
-    """Write the head that numpy gives a uint8 array of this shape."""
+def npy_head(shape: tuple[int, ...]) -> bytes:
+    """Give the head that numpy writes before a uint8 array of this shape."""
     head = io.BytesIO()
     about = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, about)

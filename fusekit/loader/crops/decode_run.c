@@ -14,6 +14,8 @@
 
 #include <jpeglib.h>
 
+#include "pixels.h"
+
 #ifndef JCS_EXTENSIONS
 #error "this is not libjpeg-turbo"
 #endif
@@ -69,22 +71,6 @@ static int is_smoothed(const struct jpeg_decompress_struct *jpeg) {
         for (int k = 0; k < 10; k++)
             if (jpeg->coef_bits[part][k] != 0) return 1;
     return 0;
-}
-
-/* Colours to planes; reading four bytes a pixel, compilers do this with the oldest of vectors. */
-static void split(const uint32_t *row, uint8_t *out, size_t width, size_t plane, int flip) {
-    uint8_t *restrict red = out, *restrict green = out + plane, *restrict blue = out + 2 * plane;
-    if (flip) {
-        const uint32_t *last = row + width - 1;
-        for (size_t x = 0; x < width; x++) {
-            const uint8_t *pixel = (const uint8_t *)(last - x);
-            red[x] = pixel[0], green[x] = pixel[1], blue[x] = pixel[2];
-        }
-    } else {
-        const uint8_t *pixels = (const uint8_t *)row;
-        for (size_t x = 0; x < width; x++)
-            red[x] = pixels[4 * x], green[x] = pixels[4 * x + 1], blue[x] = pixels[4 * x + 2];
-    }
 }
 
 /* Four bytes a pixel to three: each store's fourth byte is the next one's first. */

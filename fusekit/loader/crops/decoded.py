@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -20,7 +20,14 @@ import numpy.typing as npt
 import simplejpeg
 
 from fusekit.errors import LoaderError
-from fusekit.loader.crops.crop_file import CropFile, CropLayout, open_crop_file
+from fusekit.loader.crops.crop_file import (
+    SUFFIX,
+    CropFile,
+    CropLayout,
+    open_crop_file,
+    open_whole_file,
+    read_about,
+)
 from fusekit.rng import derive, permute
 from fusekit.storage.cache import cache_root
 
@@ -38,6 +45,22 @@ _VERSION: Final = 1  # of the pixels: a change to how this project decodes or re
 _BLOCK: Final = 256  # rows that stay together on the disk, as in the order
 _SALT: Final = np.uint64(0x9E3779B97F4A7C15)  # a black crop's mark is not that of an empty slot
 _log = logging.getLogger("fusekit.loader")
+
+
+class Kept(NamedTuple):
+    """Crops of a cache in memory; any of them may be written anew while they are read.
+
+    Attributes:
+        addresses: Where each begins, int64, ``(n,)``.
+        lengths: Its bytes; 0: it is not kept.
+        sums: What its 8-byte words sum up to, modulo 2**64, when it is whole, uint64, ``(n,)``.
+        held: Keeps them in memory as long as it is held.
+    """
+
+    addresses: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.uint64]
+    held: object
 
 
 class DecodedCache:
@@ -116,6 +139,25 @@ class DecodedCache:
         found &= _marks(words) == marks
         return found
 
+    def locate(self, rows: Rows) -> Kept | None:
+        """Give where the crops that are kept stand in memory, to be copied and then compared.
+
+        Args:
+            rows: Rows of the index, int64 ``(n,)``.
+
+        Returns:
+            None once the cache is closed, or where it has no room.
+        """
+        file = self._file
+        if file is None:
+            return None
+        slots = self._slots(rows)
+        marks, crops = file.marks[slots], file.crops
+        there = (marks != 0) & (slots < file.capacity) & (self._length[rows] > 0)
+        size = crops.shape[1]
+        addresses = crops.ctypes.data + np.where(there, slots, 0) * size
+        return Kept(addresses, np.where(there, size, 0), marks - _SALT, crops)
+
     def store(self, row: int, crop: Pixels) -> None:
         """Keep a crop, if its row is one of those that are; a full disk ends the keeping.
 
@@ -157,6 +199,20 @@ class DecodedCache:
         """Give each row's slot, a function of nothing but the row and how many there are."""
         return np.asarray(self._first[rows // _BLOCK] + rows % _BLOCK)
 
+    def blank_all(self) -> None:
+        """Overwrite the slots of all erased rows, unmarked ones too: a killed run left those.
+
+        Raises:
+            OSError: The disk is full, or can't be written.
+        """
+        file = self._file
+        if file is not None:
+            slots = self._slots(np.flatnonzero(self._length == 0))
+            for slot in slots[slots < file.capacity].tolist():
+                file.write_mark(slot, 0)
+                file.write_crop(slot, memoryview(bytes(file.crops.shape[1])))
+            file.sync()
+
     def _blank(self, file: CropFile) -> None:
         """Overwrite what is kept of rows that were erased: they are to be gone everywhere."""
         slots = self._slots(np.flatnonzero(self._length == 0))
@@ -174,6 +230,37 @@ class DecodedCache:
                 "decoded crops can't be written (%s): no more are kept in this run",
                 error.strerror or error,
             )
+
+
+def blank_erased(mixture: Mixture) -> int:
+    """Overwrite what is kept of a mixture's erased rows, in every file of the usual folder.
+
+    Files in a folder that a trainer chose are seen to when a loader opens them.
+
+    Args:
+        mixture: The mixture, after the erasure.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        OSError: A file can't be written.
+    """
+    rows = len(mixture.index.length)
+    width, height = mixture.crop_size
+    written = 0
+    for path in sorted((cache_root() / "decoded").glob(f"*{SUFFIX}")):
+        about = read_about(path)
+        if about.get("mixture") != mixture.fingerprint or about.get("rows") != rows:
+            continue
+        layout = CropLayout(about, -(-rows // _BLOCK) * _BLOCK, height * width * 3)
+        file = open_whole_file(path, layout)
+        if file is not None:
+            cache = DecodedCache(file, mixture)
+            cache.blank_all()
+            cache.close()
+            written += 1
+    return written
 
 
 def _layout(mixture: Mixture) -> CropLayout:

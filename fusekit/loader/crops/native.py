@@ -1,37 +1,34 @@
 """A run of JPEG crops decoded in one call, by a small compiled library where it was built.
 
 ``decode_run.c`` is compiled when fusekit is installed, if there are a C compiler and the headers
-of libjpeg-turbo. Without it, or with ``FUSEKIT_NATIVE=0`` in the environment, every crop is
-decoded by a call of its own, to the same pixels; the threads then wait for one another more.
+of libjpeg-turbo; see :mod:`fusekit.loader.crops.compiled`.
 """
 
 from __future__ import annotations
 
-import ctypes
-import logging
-import os
-from functools import cache
-from pathlib import Path
+from ctypes import c_int, c_size_t, c_uint32, c_void_p
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import simplejpeg
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fusekit.loader.crops.compiled import FOLDER, check_array, is_allowed, load_call
 
+if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from fusekit.loader.crops.compiled import Call
 
     Pixels: TypeAlias = npt.NDArray[np.uint8]
     Numbers: TypeAlias = npt.NDArray[np.int64]
     Found: TypeAlias = npt.NDArray[np.bool_]
-    Call: TypeAlias = Callable[..., None]
 
-LIBRARY: Final = Path(__file__).with_name("decode_run.so")
-# The number goes up with the arguments: a library that was built of an older source is not used.
+LIBRARY: Final = FOLDER / "decode_run.so"
 _NAME: Final = "fusekit_decode_run_1"
+_ARGUMENTS: Final = (
+    c_size_t, c_void_p, c_void_p, c_void_p, c_uint32, c_uint32, c_int, c_void_p, c_void_p,
+)  # fmt: skip
 _KINDS: Final = ("444", "422", "420", "440", "411", "Gray")
-_log = logging.getLogger("fusekit.loader")
 
 
 class NativeDecoder:
@@ -69,9 +66,9 @@ class NativeDecoder:
         if not planes and out.shape[1:] != (*shape, 3):
             raise ValueError(out.shape)
         for array, dtype in ((addresses, np.int64), (lengths, np.int64), (out, np.uint8)):
-            _check(array, np.dtype(dtype), count)
+            check_array(array, dtype, count)
         if flips is not None:
-            _check(flips, np.dtype(np.bool_), count)
+            check_array(flips, np.bool_, count)
         status = np.empty(count, np.uint8)
         self._call(
             count, addresses.ctypes.data, lengths.ctypes.data, out.ctypes.data, *shape, planes,
@@ -86,40 +83,10 @@ def find_native(height: int, width: int) -> NativeDecoder | None:
     It is looked for, and compared with simplejpeg, once for a process; ``FUSEKIT_NATIVE=0`` is
     heeded at every call.
     """
-    if os.environ.get("FUSEKIT_NATIVE") == "0":
+    if not is_allowed():
         return None
-    call = _load(LIBRARY)
+    call = load_call(LIBRARY, _NAME, _ARGUMENTS, _agrees, "crops are decoded one by one")
     return None if call is None else NativeDecoder(call, height, width)
-
-
-@cache
-def _load(library: Path) -> Call | None:
-    if not library.exists():
-        return None  # it is an option: nothing to say
-    try:
-        call: Call = _bind(library)
-    except (OSError, AttributeError) as error:
-        # libjpeg-turbo was taken away, or the library is of another machine or an older source.
-        _log.warning("%s can't be used (%s): crops are decoded one by one", library.name, error)
-        return None
-    if not _agrees(call):
-        _log.warning(
-            "%s decodes to other pixels than simplejpeg %s: crops are decoded one by one",
-            library.name, simplejpeg.__version__,
-        )  # fmt: skip
-        return None
-    return call
-
-
-def _bind(library: Path) -> Call:
-    call = getattr(ctypes.CDLL(str(library)), _NAME)
-    pointer, number = ctypes.c_void_p, ctypes.c_uint32
-    call.argtypes = [
-        ctypes.c_size_t, pointer, pointer, pointer, number, number, ctypes.c_int, pointer, pointer,
-    ]  # fmt: skip
-    call.restype = None
-    found: Call = call
-    return found
 
 
 def _agrees(call: Call) -> bool:
@@ -142,9 +109,3 @@ def _agrees(call: Call) -> bool:
         np.array([each.size for each in held], np.int64), got, None,
     )  # fmt: skip
     return bool(made.all()) and np.array_equal(got, wanted)
-
-
-def _check(array: npt.NDArray[np.generic], dtype: np.dtype[np.generic], count: int) -> None:
-    """Keep the library from what it can't see: another type, or fewer values than it reads."""
-    if array.dtype != dtype or len(array) != count or not array.flags.c_contiguous:
-        raise ValueError((array.dtype, array.shape, array.flags.c_contiguous))

@@ -14,10 +14,10 @@ import numpy as np
 from fusekit.errors import LoaderError
 from fusekit.faces.rewarp import Rewarp
 from fusekit.loader.crops.augmenter import Augmenter
-from fusekit.loader.crops.decode import JPG, CropDecoder, RewarpDecoder, UnusableCropError
-from fusekit.loader.crops.files import ShardFiles
-from fusekit.loader.crops.native import find_native
+from fusekit.loader.crops.decode import CropDecoder, RewarpDecoder, UnusableCropError
+from fusekit.loader.crops.runs import find_runs
 from fusekit.loader.crops.verify import Verifier
+from fusekit.loader.crops.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from fusekit.loader.crops.decoded import DecodedCache
     from fusekit.loader.crops.files import ShardSource
     from fusekit.loader.crops.memory import Memory
-    from fusekit.loader.crops.native import NativeDecoder
     from fusekit.loader.crops.verify import Verify
     from fusekit.loader.order.order import Order, Plan
     from fusekit.loader.order.shuffle import Rows
@@ -75,23 +74,6 @@ class Draft:
     images: Pixels
     rows: Rows
     bad: list[BadCrop] = field(default_factory=list)
-
-
-@dataclass
-class Work:
-    """What the decoding threads have done, in counts and nanoseconds summed over the threads."""
-
-    crops: int = 0
-    cached: int = 0
-    bytes: int = 0
-    read: int = 0
-    decode: int = 0
-    rest: int = 0
-
-    def add(self, other: Work) -> None:
-        """Add another's counts."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
 
 
 @dataclass(frozen=True)
@@ -139,8 +121,7 @@ class CropReader:
         self._templates = [source.template for source in mixture.sources]  # by source index
         others = sorted(set(self._templates) - {mixture.template})
         self._rewarps = {template: Rewarp.of(template) for template in others}
-        self._plain = np.array([template == mixture.template for template in self._templates])
-        self._native = self._find_native()
+        self._runs = find_runs(mixture, source, cache, checked=self._check is not None)
         self._threads = local()
         self._lock = Lock()
         self.work = Work()
@@ -155,20 +136,25 @@ class CropReader:
         Raises:
             LoaderError: A shard can't be read, or too many rows in succession give no pixels.
         """
-        tools = self._tools()
-        work = Work()
+        began, tools, work = perf_counter_ns(), self._tools(), Work()
+        rows, keys = draft.plan.rows[start:stop], draft.plan.keys[start:stop]
         edits: Sequence[Sequence[Edit]] = ()
-        if tools.augmenter is not None:
-            edits = tools.augmenter.choose(draft.plan.keys[start:stop])
-        made = None
-        if self._native is not None:
-            made = self._decode_at_once(self._native, draft, slice(start, stop), edits, work)
-        for first in range(start, stop, _RUN):
-            places = slice(first, min(first + _RUN, stop))
-            part = slice(first - start, places.stop - start)
-            filled = None if made is None else made[part]
-            if filled is None or not filled.all():
-                self._fill_run(draft, places, edits[part], filled, tools, work)
+        filled = None
+        if self._runs is not None and (tools.augmenter is None or tools.augmenter.only_flips):
+            # Nothing is done to a crop but what is done as it is copied: all of them at once.
+            flips = None if tools.augmenter is None else tools.augmenter.flips(keys)
+            filled = self._runs.fill(rows, draft.images[start:stop], flips, work)
+        if filled is None or not filled.all():
+            if tools.augmenter is not None:
+                edits = tools.augmenter.choose(keys)
+            for first in range(start, stop, _RUN):
+                places = slice(first, min(first + _RUN, stop))
+                part = slice(first - start, places.stop - start)
+                some = None if filled is None else filled[part]
+                if some is None or not some.all():
+                    self._fill_run(draft, places, edits[part], some, tools, work)
+        work.crops += len(rows)
+        work.rest += perf_counter_ns() - began - work.read - work.decode
         with self._lock:
             self.work.add(work)
 
@@ -179,9 +165,9 @@ class CropReader:
     def figures(self) -> dict[str, float]:
         """Give the counts of the shards' source and of the cache.
 
-        ``native`` is 1 where runs of JPEG crops are decoded by the compiled library, else 0.
+        ``native`` is 1 where runs of crops go through the compiled libraries, else 0.
         """
-        figures = {"native": int(self._native is not None), **self._source.figures()}
+        figures = {"native": int(self._runs is not None), **self._source.figures()}
         return figures | (dict(self._cache.figures()) if self._cache is not None else {})
 
     def let_go(self) -> None:
@@ -194,50 +180,6 @@ class CropReader:
         if self._cache is not None:
             self._cache.close()
 
-    def _find_native(self) -> NativeDecoder | None:
-        """Find what decodes whole runs; None where something is done between two of their crops."""
-        simple = (
-            isinstance(self._source, ShardFiles)  # on this machine, so it may be in memory
-            and self._cache is None
-            and self._check is None
-            and set(self._settings.augment.active) <= {"flip"}
-        )
-        return find_native(self._height, self._width) if simple else None
-
-    def _decode_at_once(
-        self,
-        native: NativeDecoder,
-        draft: Draft,
-        places: slice,
-        edits: Sequence[Sequence[Edit]],
-        work: Work,
-    ) -> Found | None:
-        """Decode the JPEG crops among some rows in one call, mirrored and split by colour.
-
-        Returns:
-            Which places are filled; None: not one. The others, those of damaged crops among them,
-            go the ordinary way, which finds out why.
-        """
-        began = perf_counter_ns()
-        rows, index = draft.plan.rows[places], self._index
-        fit = (index.format[rows] == JPG) & self._plain[index.source[rows]]
-        if not fit.any() or not isinstance(self._source, ShardFiles):
-            return None
-        lengths = np.where(fit, index.length[rows], 0).astype(np.int64)
-        shards, offsets = index.shard[rows].astype(np.int64), index.offset[rows]
-        # Flipping is the one edit that there can be here.
-        flips = np.fromiter(map(bool, edits), np.bool_, len(rows)) if edits else None
-        ready = perf_counter_ns()
-        located = self._source.locate(shards, offsets, lengths)
-        read = perf_counter_ns()
-        made = native.decode(located.addresses, located.lengths, draft.images[places], flips)
-        work.decode += perf_counter_ns() - read
-        work.read += read - ready
-        work.rest += ready - began
-        work.crops += int(made.sum())
-        work.bytes += int(lengths[made].sum())
-        return made
-
     def _fill_run(
         self,
         draft: Draft,
@@ -248,22 +190,23 @@ class CropReader:
         work: Work,
     ) -> None:
         """Fill the places of a run, but those that are filled."""
-        began, before = perf_counter_ns(), work.read + work.decode
         rows, target = draft.plan.rows[places], draft.images[places]
         crops = target if tools.run is None else tools.run[: len(rows)]
-        kept = None if self._cache is None else self._cache.load(rows, crops)
-        if kept is None or not kept.all():
-            self._decode_run(
-                draft, places.start, crops, edits, kept if filled is None else filled, tools, work
-            )
-        if edits and kept is not None:
-            for place in np.flatnonzero(kept).tolist():
+        done = filled
+        if done is None and self._runs is not None:
+            done = self._runs.fill(rows, crops, None, work)
+        elif done is None and self._cache is not None:
+            began = perf_counter_ns()
+            done = self._cache.load(rows, crops)
+            work.cached += int(done.sum())
+            work.read += perf_counter_ns() - began
+        if done is None or not done.all():
+            self._decode_run(draft, places.start, crops, edits, done, tools, work)
+        if filled is None and done is not None and edits:
+            for place in np.flatnonzero(done).tolist():
                 _edit(crops[place], edits[place])
         if tools.run is not None:
             _split(crops, target, filled)
-        work.crops += len(rows) if filled is None else int((~filled).sum())
-        work.cached += 0 if kept is None else int(kept.sum())
-        work.rest += perf_counter_ns() - began - (work.read + work.decode - before)
 
     def _decode_run(
         self,

@@ -24,7 +24,8 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from fusekit.errors import LoaderError
-from fusekit.loader.crops.reader import Draft, Work
+from fusekit.loader.crops.reader import Draft
+from fusekit.loader.crops.work import Work
 from fusekit.loader.opening import batch_shape
 from fusekit.loader.pipeline import Waiting
 from fusekit.loader.process.messages import (

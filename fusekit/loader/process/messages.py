@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from logging import LogRecord
     from pathlib import Path
 
-    from fusekit.loader.crops.reader import BadCrop, Work
+    from fusekit.loader.crops.reader import BadCrop
+    from fusekit.loader.crops.work import Work
     from fusekit.loader.order.plan import Plan
     from fusekit.loader.order.shuffle import Rows
     from fusekit.loader.settings import LoaderSettings

@@ -1,6 +1,7 @@
 """fusekit's loader, over the store that the benchmark built."""
 
 import inspect
+import os
 
 from fusekit import MixtureLoader
 
@@ -9,11 +10,13 @@ PACKAGE = "fusekit"
 
 def variants(cpus):
     """The rows of the table: all are measured, none is chosen."""
-    jpeg = [{"augment": "none", "layout": "hwc"}, {"augment": "none"}, {}, {"process": True}]
-    raw = [{"augment": "none", "layout": "hwc", "mixture": "raw"}]
-    decoded = [{"augment": "none", "layout": "hwc", "cache": "decoded"}]
-    known = {*inspect.signature(MixtureLoader).parameters, "mixture"}
-    rows = [row for row in jpeg + raw + decoded if row.keys() <= known]
+    plain = {"augment": "none", "layout": "hwc"}
+    jpeg = [plain, {"augment": "none"}, {}, {"process": True}]
+    slow = [row | {"compiled": False} for row in (plain, {})]
+    raw = [row | {"mixture": "raw"} for row in (plain, {})]
+    decoded = [row | {"cache": "decoded"} for row in (plain, {})]
+    known = {*inspect.signature(MixtureLoader).parameters, "mixture", "compiled"}
+    rows = [row for row in jpeg + slow + raw + decoded if row.keys() <= known]
     return [row | {"threads": cpus} for row in rows]
 
 
@@ -21,7 +24,8 @@ def convert(crops, folder):
     """Nothing is converted: the store was built before."""
 
 
-def open_batches(folder, mixture="jpeg", **settings):
+def open_batches(folder, mixture="jpeg", *, compiled=True, **settings):
+    os.environ["FUSEKIT_NATIVE"] = str(int(compiled))
     store = folder.parent / "store"
     loader = MixtureLoader(store / "mixtures" / mixture, 256, **settings)
     passes = 5 if settings.get("cache") or mixture == "raw" else 1
