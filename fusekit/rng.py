@@ -12,6 +12,7 @@ Reference:
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -25,8 +26,9 @@ _MIX_A, _MIX_B = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _STEP, _FACTOR_A, _FACTOR_B = np.uint64(_GAMMA), np.uint64(_MIX_A), np.uint64(_MIX_B)
 _SHIFT_A, _SHIFT_B, _SHIFT_C = np.uint64(30), np.uint64(27), np.uint64(31)
 _ROUNDS = 4
+_ROUND_STEPS = np.array([[(r + 1) * _GAMMA & _MASK] for r in range(_ROUNDS)], np.uint64)
 _ONE = np.uint64(1)
-_FEW = 8  # values that Python walks sooner than a vectorised round is set up for them
+_FEW = 5  # values that Python walks sooner than a vectorised round is set up for them
 _MAX_DOMAIN = 1 << 53  # bit lengths are taken through float64, which is exact up to here
 
 
@@ -55,13 +57,14 @@ def derive(*parts: int | str) -> int:
     """
     key = 0
     for part in parts:
-        number = (
-            int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "little")
-            if isinstance(part, str)
-            else part
-        )
+        number = _number(part) if isinstance(part, str) else part
         key = mix(key ^ (number & _MASK))
     return key
+
+
+@lru_cache(256)  # the same few words name the parts of every step
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 def permute(x: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike) -> U64:
@@ -122,9 +125,9 @@ def rank_words(words: npt.ArrayLike, key: int) -> U64:
 
 
 def _walk(x: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike, order: range) -> U64:
-    value, domain, keys = np.broadcast_arrays(
-        np.asarray(x, np.uint64), np.asarray(n, np.uint64), np.asarray(key, np.uint64)
-    )
+    value, domain, keys = (np.asarray(each, np.uint64) for each in (x, n, key))
+    if not value.shape == domain.shape == keys.shape:  # asked first: it costs ten times as much
+        value, domain, keys = np.broadcast_arrays(value, domain, keys)
     shape = value.shape
     value, domain, keys = value.ravel().copy(), domain.ravel(), keys.ravel()
     if value.size == 0:
@@ -136,16 +139,16 @@ def _walk(x: npt.ArrayLike, n: npt.ArrayLike, key: npt.ArrayLike, order: range) 
     low_bits = bits >> _ONE
     mask_low = (_ONE << low_bits) - _ONE
     mask_high = (_ONE << (bits - low_bits)) - _ONE
-    round_keys = [_mix_array(keys + np.uint64(((r + 1) * _GAMMA) & _MASK)) for r in range(_ROUNDS)]
+    round_keys = _mix_array(keys + _ROUND_STEPS)  # (rounds, values)
     out = _network(value, low_bits, mask_low, mask_high, round_keys, order)
     at = np.flatnonzero(out >= domain)
     while len(at) > _FEW:
         out[at] = _network(
-            out[at], low_bits[at], mask_low[at], mask_high[at], [k[at] for k in round_keys], order
+            out[at], low_bits[at], mask_low[at], mask_high[at], round_keys[:, at], order
         )
         at = at[out[at] >= domain[at]]
     for i in at.tolist():
-        out[i] = _walk_one(int(out[i]), int(domain[i]), [int(k[i]) for k in round_keys], order)
+        out[i] = _walk_one(int(out[i]), int(domain[i]), round_keys[:, i].tolist(), order)
     return out.reshape(shape)
 
 
@@ -166,7 +169,7 @@ def _walk_one(value: int, domain: int, round_keys: list[int], order: range) -> i
 
 
 def _network(
-    value: U64, low_bits: U64, mask_low: U64, mask_high: U64, round_keys: list[U64], order: range
+    value: U64, low_bits: U64, mask_low: U64, mask_high: U64, round_keys: U64, order: range
 ) -> U64:
     low, high = value & mask_low, value >> low_bits
     for r in order:
