@@ -92,6 +92,11 @@ TABLES = {
         "the best of each group among them.",
         schema.DUPLICATES,
     ),
+    "Tombstones": (
+        "`tombstones/<fingerprint>.parquet`: what `fusekit forget` erased, so that no later ingest "
+        "brings it back.",
+        schema.TOMBSTONES,
+    ),
     "Mixture rows": (
         "`mixtures/<mixture>/labeled.parquet` and `unlabeled.parquet`: the manifest's columns and "
         "these.",

@@ -18,6 +18,7 @@ FusekitError
 ├── MixtureError        a mixture that cannot be built or opened
 ├── LoaderError         batches that cannot be made
 │   └── StateError      a saved state from another selection or order
+├── LossError           a batch or a setting that a loss or a head cannot use
 └── WorkError           work that failed in a worker
 
 A message is one line: where, what was found, what was expected, the next step. It starts in
@@ -35,6 +36,7 @@ __all__ = [
     "FusekitError",
     "ItemError",
     "LoaderError",
+    "LossError",
     "MissingExtraError",
     "MixtureError",
     "ModelError",
@@ -174,6 +176,10 @@ class LoaderError(FusekitError):
 
 class StateError(LoaderError):
     """A saved state belongs to another selection or order."""
+
+
+class LossError(FusekitError):
+    """A batch or a setting that a loss or a head can't use."""
 
 
 class WorkError(FusekitError):

@@ -378,21 +378,36 @@ _SOURCE_INDEX = Column(
 MIXTURE_ROWS: Final = (*MANIFEST, _LABEL, _SOURCE_INDEX)
 
 CLASSES: Final = (
-    Column("label", pa.int32(), "0..n-1; each dataset's labels are one contiguous range"),
+    Column(
+        "label",
+        pa.int32(),
+        "0..n-1; each dataset's labels are one contiguous range unless labels are merged",
+    ),
     _SOURCE_INDEX,
-    Column("dataset", pa.string(), "name of the dataset in the store"),
+    Column(
+        "dataset",
+        pa.string(),
+        "name of the dataset in the store; of merged identities this and what follows are the "
+        "first one's",
+    ),
     Column("dataset_index", pa.int16(), "the dataset's integer in the store"),
-    Column("identity", pa.string(), "the person as the dataset names them"),
+    Column(
+        "identity",
+        pa.string(),
+        "the person as the dataset names them; with #2 the second person of that identity, where "
+        "the recipe splits it",
+    ),
     Column("identity_index", pa.int32(), "the identity's integer in the dataset"),
     Column("name", pa.string(), "display name; null: none", nullable=True),
     Column("images", pa.int32(), "the label's rows in the mixture"),
     Column("first_row", pa.int64(), "where its rows begin in by_class.arrow"),
+    Column("datasets", pa.list_(pa.string()), "every dataset that has an identity of this label"),
 )
 
 MEMBERS: Final = (
     Column("label", pa.int32(), "a class of the mixture"),
     Column("dataset", pa.string(), "name of the dataset in the store"),
-    Column("identity", pa.string(), "an identity that has this label"),
+    Column("identity", pa.string(), "an identity that has this label, as in the classes"),
 )
 
 SHARDS: Final = (
@@ -412,6 +427,18 @@ INDEX: Final = (
     Column("digest", pa.binary(8), "sha256 of the image bytes, first 8 bytes"),
 )
 
+TOMBSTONES: Final = (
+    Column("dataset", pa.string(), "the dataset that the item was erased from"),
+    Column("listing", pa.string(), "sha256 of the listing of the raw data that it was in"),
+    Column("source_digest", _DIGEST, "digest of the item's source text"),
+    Column(
+        "item_digest",
+        _DIGEST,
+        "digest of the item's bytes; null: it gave no sample, so they are not known",
+        nullable=True,
+    ),
+)
+
 REJECT_REASONS: Final = {
     "missing": "a list of the release or --list names the item, but it is not there",
     "unlisted": "the item is there, but --list does not name it, or --exclude does",
@@ -427,6 +454,7 @@ REJECT_REASONS: Final = {
     "low_score": "the face's score is under the limit",
     "face_too_small": "the eyes are closer than the limit",
     "not_chosen": "another face of the picture was taken (level face)",
+    "forgotten": "fusekit forget erased the item; the source is a digest, not its text",
 }
 
 
@@ -469,6 +497,7 @@ CONTAMINATION_SCHEMA: Final = schema_of(CONTAMINATION)
 LABEL_NOISE_SCHEMA: Final = schema_of(LABEL_NOISE)
 CLUSTERS_SCHEMA: Final = schema_of(CLUSTERS)
 DUPLICATES_SCHEMA: Final = schema_of(DUPLICATES)
+TOMBSTONES_SCHEMA: Final = schema_of(TOMBSTONES)
 MIXTURE_ROWS_SCHEMA: Final = schema_of(MIXTURE_ROWS)
 CLASSES_SCHEMA: Final = schema_of(CLASSES)
 MEMBERS_SCHEMA: Final = schema_of(MEMBERS)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from fusekit.errors import StorageError, StoreError
-from fusekit.storage.folder import writing_folder
+from fusekit.storage.folder import Storage, writing_folder
 
 
 def names(folder):
@@ -70,3 +70,20 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         writing_folder(tmp_path / "file" / "out"),
     ):
         raise AssertionError
+
+
+def test_a_file_is_overwritten_in_place_for_whoever_has_it_open(tmp_path):
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with (tmp_path / "a").open("rb") as reader:
+        with Storage(tmp_path).overwriting("a") as file:
+            file.seek(3)
+            file.write(b"xyz")
+        assert reader.read() == b"012xyz6789"
+
+
+def test_what_is_not_there_can_not_be_overwritten(tmp_path):
+    with (
+        pytest.raises(StorageError, match="a: is not there"),
+        Storage(tmp_path).overwriting("a"),
+    ):
+        pass

@@ -106,12 +106,15 @@ class Overlap(_Strict):
         dataset: The other one.
         identities: How many people; None when only the fact is known.
         ids: This dataset's identities in question, where they are known one by one.
+        same_people: Everyone of this dataset is in the other one under the same name, so that
+            lists made for the other hold for this one.
         note: The fact and where it is from.
     """
 
     dataset: str
     identities: int | None = Field(default=None, ge=0)
     ids: tuple[str, ...] = ()
+    same_people: bool = False
     note: str
 
 

@@ -28,11 +28,12 @@ def build(
 ) -> None:
     """Build a training mixture by a recipe.
 
-    It holds labels, classes and the index that fusekit.MixtureLoader reads.
+    It holds labels, classes and the index that fusekit.MixtureLoader reads. A dry run shows the
+    rows before and after each of the recipe's rules, in the order in which the rules act.
 
     \b
     Example:
-      fusekit build-mixture recipes/ten.yaml --store faces
+      fusekit build-mixture recipes/ten.yaml --store faces --dry-run
     """
     from fusekit.mixture.build import build_mixture
 
@@ -60,5 +61,24 @@ def show_mixture(result: "MixtureSummary") -> None:
         ],
     )
     show_line()
-    for note in result.notes:
+    if result.state == "dry run":
+        show_steps(result)
+        show_line()
+    for note in result.remarks if result.state == "dry run" else result.notes:
         show_line(note)
+
+
+def show_steps(result: "MixtureSummary") -> None:
+    """Show what each rule cost each dataset; a dataset without rules has one row."""
+    columns = ("dataset", "rule", "rows in", "taken", "rows out", "identities")
+    rows: list[tuple[object, ...]] = []
+    for source in result.sources:
+        steps = [(s.rule, s.rows_in, s.taken, s.rows_out, s.identities) for s in source.steps]
+        classes = source.classes if source.kind == "labeled" else None
+        none = [("no rule", source.samples, 0, source.rows, classes)]
+        rows += [(source.dataset, *step) for step in steps or none]
+    show_table(columns, rows)
+    unfiltered = [source.dataset for source in result.sources if not source.is_filtered]
+    if unfiltered:
+        show_line()
+        show_line(f"not filtered by max_activation: {', '.join(unfiltered)}")

@@ -1,14 +1,18 @@
 """``fusekit filter``: which unlabeled samples show a known person."""
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from fusekit.cli.complete import complete_stored
 from fusekit.cli.options import AsJson, Store, Stored
 from fusekit.cli.progress import progress
+from fusekit.cli.sheet import ContactSheet, write_sheet
 from fusekit.cli.show import remark, show_json, show_line, show_pairs, show_table
 from fusekit.errors import UsageError
+
+_SHOWN_APART: Final = ("warnings", "scale", "held_out", "histogram", "truth")
 
 
 def filter_(
@@ -43,8 +47,25 @@ def filter_(
         typer.Option("--rule", help="two-part also asks for a cosine, where no head is given."),
     ] = "two-part",
     model: Annotated[
-        str | None, typer.Option("--model", metavar="MODEL", help="Whose embeddings to compare.")
+        str | None,
+        typer.Option(
+            "--embedder",
+            "--model",
+            metavar="MODEL",
+            help="Whose embeddings to compare; without: those that stand.",
+        ),
     ] = None,
+    precision: Annotated[
+        Literal["float32", "bf16"],
+        typer.Option("--precision", help="Of the products; bf16 needs torch, and is checked."),
+    ] = "float32",
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth", metavar="CSV", help="Judge the result by a file: columns key, known."
+        ),
+    ] = None,
+    contact_sheet: ContactSheet = None,
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,8 +87,10 @@ def filter_(
     with progress() as report:
         result = filter_unlabeled(
             dataset, against=(*(against or ()), *(more or ())), head=head,
-            max_activation=max_activation, rule=rule, model=model, store=store, report=report,
+            max_activation=max_activation, rule=rule, model=model, precision=precision,
+            truth=truth, store=store, report=report,
         )  # fmt: skip
+    write_sheet(contact_sheet, "activation", result, store)
     show_filter(result.as_json(), as_json=as_json)
 
 
@@ -78,6 +101,43 @@ def show_filter(about: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show_json(about)
         return
-    show_pairs({name: value for name, value in about.items() if name not in ("warnings", "scale")})
+    told = (about.get("truth") or {}).items()
+    pairs = {name: value for name, value in about.items() if name not in _SHOWN_APART}
+    show_pairs(pairs | {f"truth: {name.replace('_', ' ')}": value for name, value in told})
     show_line()
-    show_table(("compared with", "scale"), [[n, round(s, 1)] for n, s in about["scale"].items()])
+    held_out = about.get("held_out") or {}
+    if held_out:
+        head = ("compared with", "scale", "held-out: known dropped", "strangers kept")
+        show_table(
+            head,
+            [
+                [name, round(scale, 1), *map(percent, held_out[name].values())]
+                for name, scale in about["scale"].items()
+            ],
+        )
+    else:
+        scales = [[name, round(scale, 1)] for name, scale in about["scale"].items()]
+        show_table(("compared with", "scale"), scales)
+    if about.get("histogram"):
+        show_histogram(about["histogram"])
+
+
+def show_histogram(histogram: list[dict[str, Any]]) -> None:
+    """Show the cumulative table of activations, in percent, a line a nearest dataset."""
+    show_line()
+    edges = [f"<{edge.removeprefix('0')}" for edge in histogram[0]["below"]]
+    lines = [
+        [h["dataset"] or "all", h["samples"], *(round(100 * x, 1) for x in shares(h))]
+        for h in histogram
+    ]
+    show_table(("nearest, %", "samples", *edges, ">=.9"), lines)
+
+
+def shares(line: dict[str, Any]) -> list[float]:
+    """Give the shares of one line of the table, those under each tenth and the rest."""
+    return [*line["below"].values(), line["rest"]]
+
+
+def percent(share: float) -> str:
+    """Spell a share."""
+    return f"{share:.1%}"

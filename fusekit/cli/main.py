@@ -9,14 +9,23 @@ import fusekit
 from fusekit.cli import models
 from fusekit.cli.bench_loader import bench
 from fusekit.cli.build_mixture import build
+from fusekit.cli.clean import clean
+from fusekit.cli.cluster import cluster
 from fusekit.cli.datasets import datasets
+from fusekit.cli.decontaminate import decontaminate
+from fusekit.cli.dedup import dedup
 from fusekit.cli.demo import demo
 from fusekit.cli.embed import embed
 from fusekit.cli.export import export
 from fusekit.cli.filter import filter_
+from fusekit.cli.forget import forget
 from fusekit.cli.info import info
 from fusekit.cli.ingest import ingest
+from fusekit.cli.overlap import overlap
+from fusekit.cli.report import report
+from fusekit.cli.review import review
 from fusekit.cli.sql import sql
+from fusekit.cli.stats import stats
 from fusekit.cli.verify import verify
 from fusekit.errors import FusekitError
 
@@ -33,12 +42,21 @@ app = typer.Typer(
 app.command("ingest")(ingest)
 app.command("embed")(embed)
 app.command("filter")(filter_)
+app.command("overlap")(overlap)
+app.command("decontaminate")(decontaminate)
+app.command("clean")(clean)
+app.command("dedup")(dedup)
+app.command("cluster")(cluster)
+app.command("review")(review)
 app.command("build-mixture")(build)
 app.command("bench-loader")(bench)
 app.command("export")(export)
+app.command("forget")(forget)
 app.command("sql")(sql)
 app.command("datasets")(datasets)
 app.command("info")(info)
+app.command("stats")(stats)
+app.command("report")(report)
 app.command("verify")(verify)
 app.add_typer(models.app, name="models")
 app.command("demo")(demo)

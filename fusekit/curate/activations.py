@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from fusekit.curate import calibration
+from fusekit.curate.activation_table import Judge, Rule, check_bf16, make_table, out_of
 from fusekit.curate.calibration import Calibration, calibrate, cosine_threshold
 from fusekit.curate.embeddings import open_embeddings
+from fusekit.curate.flags import about_flags
+from fusekit.curate.histogram import Histogram, make_histograms
+from fusekit.curate.products import Precision, check_precision
 from fusekit.curate.prototypes import Prototypes, make_prototypes
-from fusekit.curate.scores import KnownPeople, Scores, score
+from fusekit.curate.scores import KnownPeople
+from fusekit.curate.truth import Judged, judge, read_truth
 from fusekit.errors import FindingError, UsageError
 from fusekit.progress import Progress, Report, silent
 from fusekit.schema import ACTIVATIONS_SCHEMA
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
 
     from fusekit.storage.folder import Storage
     from fusekit.store.embeddings import EmbeddingSet
-
-Rule: TypeAlias = Literal["two-part", "activation"]
 
 DEFAULT_THRESHOLD: Final = 0.9
 FEW_IDENTITIES: Final = 30
@@ -57,6 +59,10 @@ class FilterResult:
         identities: How many known identities were compared with.
         warnings: What a reader must know before trusting the result.
         calibrations: What was fitted, by dataset; empty with a head.
+        histograms: How the activations are spread: over all samples, then by nearest dataset.
+        low_quality: Samples that are flagged as too poor to learn from.
+        duplicates: Samples that are flagged as copies of another one.
+        judged: Against a truth file; None without one.
         seconds: Of this run.
     """
 
@@ -71,7 +77,26 @@ class FilterResult:
     identities: int
     warnings: tuple[str, ...]
     calibrations: tuple[Calibration, ...]
+    histograms: tuple[Histogram, ...]
+    low_quality: int
+    duplicates: int
+    judged: Judged | None
     seconds: float
+
+    @property
+    def held_out(self) -> dict[str, dict[str, float]]:
+        """Give what the fit expects of each dataset at an activation of 0.9; empty with a head.
+
+        ``known_dropped`` is the share of held-out images of its own people that are above it,
+        ``strangers_kept`` that of images of held-out identities that are not. The cosine of the
+        two-part rule comes on top: it can only keep more of both.
+        """
+        return {
+            c.dataset: {
+                "known_dropped": round(c.known, 4), "strangers_kept": round(1 - c.strangers, 4),
+            }
+            for c in self.calibrations
+        }  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         """Give it as the object that ``fusekit filter --json`` prints."""
@@ -80,18 +105,11 @@ class FilterResult:
             "threshold": self.threshold, "finding": self.finding, "rule": self.rule,
             "cosine_threshold": self.cosine_threshold, "scale": self.scale,
             "identities": self.identities, "warnings": list(self.warnings),
+            "held_out": self.held_out,
+            "histogram": [h.as_json() for h in self.histograms],
+            "low_quality": self.low_quality, "duplicates": self.duplicates,
+            "truth": self.judged.as_json() if self.judged else None,
         }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """Known people and the rule that decides."""
-
-    known: KnownPeople
-    rule: Rule
-    cosine: float | None
-    calibrations: tuple[Calibration, ...]
-    left_out: dict[str, int]
 
 
 def filter_unlabeled(
@@ -102,6 +120,8 @@ def filter_unlabeled(
     max_activation: float = DEFAULT_THRESHOLD,
     rule: Rule = "two-part",
     model: str | None = None,
+    precision: Precision = "float32",
+    truth: str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     report: Report = silent,
 ) -> FilterResult:
@@ -110,7 +130,8 @@ def filter_unlabeled(
     A sample's activation is the largest, over the datasets, of the maximum of a softmax over
     that dataset's identities. A sample is out when it is strictly above ``max_activation`` and,
     under the two-part rule, when the cosine with the nearest identity of the same dataset is
-    above a threshold too. The result is a finding with both numbers for every sample.
+    above a threshold too. The result is a finding with both numbers for every sample; it also
+    flags poor crops and copies, which are neither kept nor dropped for that.
 
     The classes are those of a trained head, or else prototypes: the normalised mean embedding
     of every identity with two images or more, and scales fitted on held-out images and held-out
@@ -126,6 +147,10 @@ def filter_unlabeled(
         rule: ``activation`` is the paper's rule alone, which always holds for a head.
         model: Embedder: registry name, ``insightface/PACK`` or path; None takes the one whose
             embeddings stand, else dlib's ResNet.
+        precision: Of the factors of the matrix products; ``bf16`` needs torch, and is refused
+            where a sample of rows differs from float32 by more than an activation of 0.02.
+        truth: CSV file with the columns ``key`` and ``known`` (1 or 0) that the result is judged
+            by; it changes nothing. None: no judgement.
         store: Path of the store; None takes ``$FUSEKIT_STORE``, else ``./fusekit-store``.
         report: Told of progress.
 
@@ -133,51 +158,67 @@ def filter_unlabeled(
         The counts, what was fitted, and warnings.
 
     Raises:
-        UsageError: The threshold, the rule or a dataset's kind can't be.
+        UsageError: The threshold, the rule, the precision, the truth file or a dataset's kind
+            can't be.
+        MissingExtraError: bf16 is asked for and torch is not installed.
         StoreError: A dataset is not ingested, or embeddings of several models stand.
         ModelError: The head does not fit, or the embedder can't be had.
-        FindingError: No identity has two images, or too few people are known for the rule.
+        FindingError: No identity has two images, too few people are known for the rule, or
+            bf16 is too coarse.
         WorkError: Crops could not be embedded.
     """
     started = time.monotonic()
     storage = layout.open_store(store)
     crawl, labeled = _datasets(storage, dataset, against, head)
     _check(max_activation, rule)
+    check_precision(precision)
+    told = None if truth is None else read_truth(truth)
     trained = None if head is None else load_head(storage, head).of_datasets(against)
     sets = open_embeddings(storage, [crawl, *labeled], model, trained, report)
     if trained is None:
-        judge = _by_prototypes(storage, sets[1:], rule, report)
+        by = _by_prototypes(storage, sets[1:], rule, report)
     else:
         trained.check_dim(sets[0].model, sets[0].dim)
-        judge = _by_head(trained)
-    for name, first, end in judge.known.ranges:
-        if judge.rule == "activation" and end - first == 1:
+        by = _by_head(trained)
+    for name, first, end in by.known.ranges:
+        if by.rule == "activation" and end - first == 1:
             raise FindingError(
                 name, "one known identity, so that every activation is 1", "two or more",
                 "leave the dataset out of --against, or use --rule two-part",
             )  # fmt: skip
-    table = _table(sets[0], judge, report)
+    differs = check_bf16(sets[0], by) if precision == "bf16" else None
+    table = make_table(storage, sets[0], by, precision, report)
+    out = out_of(table, max_activation, by.cosine)
+    keys = table.column("key").to_pylist() if told is not None else []
+    judged = None if told is None else judge(keys, out, told)
     about = {
         "dataset": dataset,
         "inputs": {d.name: d.fingerprint for d in (crawl, *labeled)},
         "against": list(against),
         "head": trained.sha256 if trained else None,
         "model": asdict(sets[0].model),
-        "rule": judge.rule,
+        "rule": by.rule,
         "threshold": max_activation,
-        "cosine_threshold": judge.cosine,
-        "scale": _scales(judge.known),
-        "identities": len(judge.known.identities),
+        "cosine_threshold": by.cosine,
+        "scale": _scales(by.known),
+        "identities": len(by.known.identities),
         "calibration": None if trained else calibration.VERSION,
+        "precision": precision,
+        "precision_differs": differs,
+        "flags": about_flags(),
     }
     finding = write_finding(storage, _KIND, about, table, ACTIVATIONS_SCHEMA)
-    dropped = int(_out(table, max_activation, judge.cosine).sum())
+    dropped = int(out.sum())
     return FilterResult(
         dataset=dataset, kept=table.num_rows - dropped, dropped=dropped,
-        threshold=max_activation, finding=finding.fingerprint, rule=judge.rule,
-        cosine_threshold=judge.cosine, scale=_scales(judge.known),
-        identities=len(judge.known.identities), warnings=_warnings(judge, trained),
-        calibrations=judge.calibrations, seconds=time.monotonic() - started,
+        threshold=max_activation, finding=finding.fingerprint, rule=by.rule,
+        cosine_threshold=by.cosine, scale=_scales(by.known),
+        identities=len(by.known.identities), warnings=_warnings(by, trained),
+        calibrations=by.calibrations,
+        histograms=make_histograms(table, tuple(name for name, _, _ in by.known.ranges)),
+        low_quality=table.num_rows - table.column("low_quality").null_count,
+        duplicates=table.num_rows - table.column("duplicate_of").null_count,
+        judged=judged, seconds=time.monotonic() - started,
     )  # fmt: skip
 
 
@@ -211,15 +252,15 @@ def _datasets(
     return crawl, labeled
 
 
-def _by_head(head: Head) -> _Judge:
+def _by_head(head: Head) -> Judge:
     scales = np.full(len(head.ranges), head.scale)
     known = KnownPeople(head.weight, head.ranges, scales, head.identities)
-    return _Judge(known, "activation", None, (), {})
+    return Judge(known, "activation", None, (), {})
 
 
 def _by_prototypes(
     storage: Storage, sets: Sequence[EmbeddingSet], rule: Rule, report: Report
-) -> _Judge:
+) -> Judge:
     people: list[Prototypes] = []
     fitted: list[Calibration] = []
     for number, embeddings in enumerate(sets):
@@ -236,59 +277,7 @@ def _by_prototypes(
         identities=tuple(name for p in people for name in p.identities),
     )
     cosine = cosine_threshold(fitted) if rule == "two-part" else None
-    return _Judge(known, rule, cosine, tuple(fitted), {p.dataset: p.left_out for p in people})
-
-
-def _table(embeddings: EmbeddingSet, judge: _Judge, report: Report) -> pa.Table:
-    known = judge.known
-    dataset_of = np.repeat(
-        np.arange(len(known.ranges)), [end - first for _, first, end in known.ranges]
-    )
-    names = pa.array([name for name, _, _ in known.ranges], pa.string())
-    identities = pa.array(known.identities, pa.string())
-    parts = [ACTIVATIONS_SCHEMA.empty_table()]
-    done = 0
-    stage = f"filter {embeddings.dataset.name}"
-    report(Progress(stage, done, embeddings.rows, "samples"))
-    for block in embeddings.blocks():
-        scores = score(block.vectors, known)
-        rows, k = np.arange(len(block.vectors)), _telling(scores, judge.cosine)
-        nearest = scores.nearest[rows, k]
-        columns = [
-            block.keys,
-            pa.array(scores.activation[rows, k]),
-            pa.array(scores.cosine[rows, k]),
-            names.take(pa.array(dataset_of[nearest])),
-            identities.take(pa.array(nearest)),
-            pa.nulls(len(rows), pa.string()),
-            pa.nulls(len(rows), pa.string()),
-        ]
-        parts.append(pa.Table.from_arrays(columns, schema=ACTIVATIONS_SCHEMA))
-        done += len(rows)
-        report(Progress(stage, done, embeddings.rows, "samples"))
-    return pa.concat_tables(parts)
-
-
-def _telling(scores: Scores, cosine: float | None) -> np.ndarray[Any, Any]:
-    """Choose, for each sample, the dataset whose numbers are written: (N,).
-
-    The one of the largest activation, among those whose cosine passes if any does: then the
-    one row says for every threshold whether *some* dataset knows the person by both numbers.
-    """
-    if cosine is None:
-        return np.asarray(scores.activation.argmax(axis=1))
-    passes = scores.cosine.astype(np.float64) > cosine  # (N, K)
-    counted = passes | ~passes.any(axis=1, keepdims=True)
-    return np.asarray(np.where(counted, scores.activation, -1).argmax(axis=1))
-
-
-def _out(table: pa.Table, threshold: float, cosine: float | None) -> np.ndarray[Any, Any]:
-    # As float64, so that a stored float32 is compared with the threshold and not with its
-    # rounding: SQL does the same.
-    out = table.column("activation").to_numpy().astype(np.float64) > threshold
-    if cosine is not None:
-        out &= table.column("cosine").to_numpy().astype(np.float64) > cosine
-    return np.asarray(out)
+    return Judge(known, rule, cosine, tuple(fitted), {p.dataset: p.left_out for p in people})
 
 
 def _scales(known: KnownPeople) -> dict[str, float]:
@@ -297,9 +286,9 @@ def _scales(known: KnownPeople) -> dict[str, float]:
     }
 
 
-def _warnings(judge: _Judge, head: Head | None) -> tuple[str, ...]:
+def _warnings(by: Judge, head: Head | None) -> tuple[str, ...]:
     found = []
-    count = len(judge.known.identities)
+    count = len(by.known.identities)
     if count < FEW_IDENTITIES:
         found.append(
             f"{count} known identities are few: with fewer than {FEW_IDENTITIES}, more strangers "
@@ -307,7 +296,7 @@ def _warnings(judge: _Judge, head: Head | None) -> tuple[str, ...]:
         )
     found += [
         f"{dataset}: {left} identities have a single image and can't be told"
-        for dataset, left in judge.left_out.items()
+        for dataset, left in by.left_out.items()
         if left
     ]
     if head is not None and head.normalized:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fusekit.curate.prototypes import unit_rows
-from fusekit.curate.scores import CLASS_BLOCK
 from fusekit.errors import FindingError
 from fusekit.rng import derive, permute
 
@@ -34,6 +33,7 @@ IMAGES: Final = 2_048
 CONVENTIONAL_SCALE: Final = 64.0
 """Of a dataset with one known person, whose softmax is 1 at any scale."""
 VERSION: Final = 1
+CLASS_BLOCK: Final = 8_192
 
 # Quarter octaves from 4 to 1,024. Squaring doubles a scale: exp(2sx) = exp(sx)^2.
 _PHASES, _OCTAVES = 4, 8

@@ -1,4 +1,8 @@
-"""Who the labels are: ``identities.csv``, one row for each label, beside every labeled export."""
+"""Who the labels are: ``identities.csv``, one row for each label, beside every labeled export.
+
+Where labels are merged, ``members.csv`` lists every identity that has a label; ``identities.csv``
+names the first of them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any, Final
 
+from fusekit.schema import MEMBERS_SCHEMA
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fusekit.export.part import Part
     from fusekit.storage.folder import Storage
@@ -19,12 +25,22 @@ COLUMNS: Final = (
 
 def write_identities(part: Part, target: Storage) -> None:
     """Write ``identities.csv``: UTF-8, a head, commas, texts in quotes, a newline alone at ends."""
-    with target.writing("identities.csv") as file:
+    _write(target, "identities.csv", COLUMNS, _classes(part))
+    if part.mixture.recipe.labels == "merge":
+        batches = part.mixture.members.to_batches(max_chunksize=65_536)
+        members = (each for batch in batches for each in batch.to_pylist())
+        _write(target, "members.csv", MEMBERS_SCHEMA.names, members)
+
+
+def _write(
+    target: Storage, name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]
+) -> None:
+    with target.writing(name) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-        rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        rows.writerow(COLUMNS)
-        for each in _classes(part):
-            rows.writerow([each[column] for column in COLUMNS])
+        table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        table.writerow(columns)
+        for each in rows:
+            table.writerow([each[column] for column in columns])
         text.detach()
 
 

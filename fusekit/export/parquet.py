@@ -53,10 +53,10 @@ def write_parquet(part: Part, target: Storage, report: Report) -> None:
         ):  # fmt: skip
             for start in range(rows.start, rows.stop, _ROW_GROUP):
                 group = islice(crops, min(_ROW_GROUP, rows.stop - start))
-                table.write_batch(_batch(part, group, schema))
+                table.write_batch(_batch(part, start, group, schema))
 
 
-def _batch(part: Part, crops: Iterable[Crop], schema: ArrowSchema) -> pa.RecordBatch:
+def _batch(part: Part, start: int, crops: Iterable[Crop], schema: ArrowSchema) -> pa.RecordBatch:
     rows = list(crops)
     columns: dict[str, list[Any]] = {
         "image": [{"bytes": c.image, "path": f"{c.name}.{c.suffix}"} for c in rows],
@@ -65,8 +65,7 @@ def _batch(part: Part, crops: Iterable[Crop], schema: ArrowSchema) -> pa.RecordB
         "key": [c.key for c in rows],
     }
     if "identity" in schema.names:
-        people = part.mixture.classes["identity"]
-        columns["identity"] = people.take(columns["label"]).to_pylist()
+        columns["identity"] = part.identities.slice(start, len(rows)).to_pylist()
     return pa.RecordBatch.from_pydict({n: columns[n] for n in schema.names}, schema)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from fusekit.errors import MixtureError
 from fusekit.export.images import StoredImages, read_images
@@ -16,6 +17,9 @@ from fusekit.loader.crops.decode import PNG, RAW, CropDecoder, RewarpDecoder
 from fusekit.mixture.index import FORMATS, keys_at, open_keys
 from fusekit.progress import Progress, Report
 from fusekit.rng import derive, permute
+from fusekit.schema import MIXTURE_ROWS_SCHEMA
+from fusekit.store import layout
+from fusekit.store.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +107,18 @@ class Part:
         """How many images each label has, ``(num_classes,)``."""
         labels = self.mixture.index.label[self.rows]
         return np.bincount(labels, minlength=self.num_classes)
+
+    @cached_property
+    def identities(self) -> pa.Array:
+        """Whom each of its labeled rows shows, as the row's own dataset names them."""
+        mixture = self.mixture
+        if mixture.recipe.labels != "merge":
+            labels = pa.array(mixture.index.label[self.rows])
+            return mixture.classes["identity"].take(labels).combine_chunks()
+        # A merged class is described by the first of its identities, which may be another's.
+        table = f"{layout.mixture(mixture.name)}/labeled.parquet"
+        people = read_table(mixture.store, table, MIXTURE_ROWS_SCHEMA, ["identity"])["identity"]
+        return people.take(pa.array(self.rows)).combine_chunks()
 
     def shuffled(self) -> Part:
         """Give the same rows in an order of chance that follows from the mixture's seed."""

@@ -6,7 +6,6 @@ here, over the whole part, by the mixture's seed.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from fusekit.export.images import split_by_bytes
@@ -25,17 +24,18 @@ _HEADS: Final = 3 * 1024  # a sample's three heads and its padding, about
 def write_webdataset(part: Part, target: Storage, report: Report) -> None:
     """Write ``train-000000.tar`` and so on, each of about 512 MiB at most."""
     part = part.shuffled()
-    people = part.mixture.classes["identity"] if part.name == "labeled" else None
+    people = part.identities if part.name == "labeled" else None
     crops = part.crops(report)
     shards = split_by_bytes(part.sizes + _HEADS, _SHARD_BYTES)
     for number, rows in enumerate(shards):
         with target.writing(f"train-{number:06d}.tar") as file:
             tar = TarWriter(file)
-            for crop in islice(crops, rows.stop - rows.start):
+            for row in range(rows.start, rows.stop):
+                crop = next(crops)
                 tar.add(f"{crop.name}.{crop.suffix}", crop.image)
                 if people is not None:
                     tar.add(f"{crop.name}.cls", str(crop.label).encode())
-                identity = None if people is None else people[crop.label].as_py()
+                identity = None if people is None else people[row].as_py()
                 tar.add(f"{crop.name}.json", canonical_json(_about(part, crop, identity)))
             tar.finish()
 

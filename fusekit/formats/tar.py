@@ -126,6 +126,55 @@ def read_members(file: IO[bytes], where: str) -> Iterator[Member]:
         yield Member(name, data, length)
 
 
+def members_from(file: IO[bytes], offset: int, count: int, where: str) -> list[Member]:
+    """List some members that stand one after another, erased ones too.
+
+    Args:
+        file: An open tar that can seek.
+        offset: First data byte of the first of them.
+        count: How many.
+        where: What to call the tar in errors.
+
+    Raises:
+        FormatError: No undamaged member stands there.
+    """
+    found = []
+    for _ in range(count):
+        file.seek(offset - _BLOCK)
+        header = file.read(_BLOCK)
+        if len(header) < _BLOCK:
+            raise FormatError(where, f"no member at byte {offset}", "a whole tar")
+        name, length, _kind = _parse(header, f"{where} at byte {offset - _BLOCK}")
+        found.append(Member(name, offset, length))
+        offset += length + -length % _BLOCK + _BLOCK
+    return found
+
+
+def erase_member(file: IO[bytes], member: Member, where: str) -> None:
+    """Overwrite a member's data with zeros and give it a type that readers skip, in place.
+
+    Nothing else in the tar moves. Doing it again changes nothing.
+
+    Args:
+        file: The tar, open for reading and writing.
+        member: From :func:`members_from`.
+        where: What to call the tar in errors.
+
+    Raises:
+        FormatError: No undamaged member stands there.
+    """
+    file.seek(member.offset)
+    file.write(bytes(member.length))
+    file.seek(member.offset - _BLOCK)
+    header = file.read(_BLOCK)
+    name, length, _kind = _parse(header, f"{where} at byte {member.offset - _BLOCK}")
+    if (name, length) != (member.name, member.length):
+        raise FormatError(where, f"{name!r} stands at byte {member.offset}", repr(member.name))
+    head = header[:148] + b" " * 8 + _SKIPPED + header[157:]
+    file.seek(member.offset - _BLOCK)
+    file.write(head[:148] + b"%06o\0 " % sum(head) + head[156:])
+
+
 def _header(name: str, length: int) -> bytes:
     encoded = name.encode("ascii", "replace")
     if not encoded or len(encoded) > _MAX_NAME or encoded != name.encode():

@@ -16,6 +16,7 @@ from fusekit.engines.local import default_workers, run_units
 from fusekit.errors import SourceError, StorageError, StoreError
 from fusekit.faces.detect import DetectionSettings
 from fusekit.ingest.colours import check_colours
+from fusekit.ingest.forgotten import blank_forgotten
 from fusekit.ingest.plan import Listing, Plan, fix_plan, list_items
 from fusekit.ingest.raw import check_apart, open_raw, protocol_tables, raw_root
 from fusekit.ingest.result import (
@@ -270,6 +271,7 @@ def _run(
         min(count, len(left)) if len(left) > 1 else 0,  # one alone gains nothing from a process
         counters=_COUNTERS, on_tick=tally,
     )  # fmt: skip
+    blank_forgotten(storage, name, plan.units)
     info = finish_dataset(
         storage, name, units=plan.units, index=job.index, kind=job.kind,
         template=reader.form_spec.template, crop_size=job.crop_size, identities=plan.identities,

@@ -22,6 +22,7 @@ from fusekit.faces.detect import Detector, open_detector
 from fusekit.faces.image import decode_image, encode_crop, jpeg_quality, sniff
 from fusekit.faces.quality import estimate_yaw, eye_distance, measure_crop
 from fusekit.fingerprint import digest16
+from fusekit.ingest.forgotten import FORGOTTEN, check_bytes, check_source, forgotten_row
 from fusekit.readers.item import Item
 from fusekit.readers.registry import open_reader
 from fusekit.schema import PLAN_SCHEMA
@@ -29,6 +30,7 @@ from fusekit.store import layout
 from fusekit.store.commit import UnitRecord, UnitWriter
 from fusekit.store.layout import open_store
 from fusekit.store.tables import read_table
+from fusekit.store.tombstones import listing_of, read_tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,12 +121,16 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
     rows = read_table(storage, layout.plan_part(job.dataset, unit), PLAN_SCHEMA).to_pylist()
     reader = _reader(job.card, job.raw, job.form)
     detector = None if job.detector is None else _detector(job.detector)
+    tombstones = read_tombstones(storage)
+    listing = listing_of(storage, job.dataset) if tombstones else ""
     with UnitWriter(storage, job.dataset, unit) as writer:
         for row in rows:
             item = _item(row)
             data = b""  # the last one's are let go first: two large ones need not be held
             try:
+                check_source(tombstones, job.dataset, listing, item)
                 data = _read(reader, item)
+                check_bytes(tombstones, data, item)
                 samples, left_out = make_samples(data, item, job, detector)
             except ItemError as error:
                 samples, left_out = [], [FaceReject(error.reason, error.found)]
@@ -133,6 +139,9 @@ def run_unit(unit: int, job: Job) -> UnitRecord:
                 writer.add(sample.image, _manifest_row(row, data, sample, job))
             level = "face" if samples else "item"
             for reject in _of_level(left_out, level):
+                if reject.reason == FORGOTTEN:
+                    writer.reject(forgotten_row(item))
+                    continue
                 writer.reject({
                     "source": item.source, "level": level, "reason": reject.reason,
                     "detail": reject.detail, "identity": item.identity, "bbox": reject.bbox,

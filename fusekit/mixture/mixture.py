@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import pyarrow.compute as pc
 
 from fusekit.cards.card import CROP_SIZES
 from fusekit.errors import FingerprintError, MixtureError, StoreError
 from fusekit.fingerprint import file_sha256
+from fusekit.mixture.classes import read_classes
 from fusekit.mixture.index import Index, key_at, open_by_class, open_index, open_keys
 from fusekit.mixture.recipe import Recipe
 from fusekit.mixture.remote import fetch_mixture
 from fusekit.mixture.summary import FORMAT_VERSION
-from fusekit.schema import CLASSES_SCHEMA, SHARDS_SCHEMA
+from fusekit.schema import MEMBERS_SCHEMA, SHARDS_SCHEMA
 from fusekit.storage.url import is_url
 from fusekit.store import layout
 from fusekit.store.commit import read_record
@@ -110,7 +112,9 @@ class Mixture:
         if others and (self.template != "arcface-112" or others - CROP_SIZES.keys()):
             msg = "crops that can't be brought to the mixture's template"
             raise ValueError(msg)
-        self._ranges = [tuple(pair) for pair in about["class_ranges"]]
+        ranges: list[list[int]] | None = about["class_ranges"]
+        self._ranges = None if ranges is None else [(first, end) for first, end in ranges]
+        self._version: int = about["format_version"]
         self._files: dict[str, dict[str, Any]] = about["files"]
 
     @classmethod
@@ -183,12 +187,26 @@ class Mixture:
         return self.recipe.seed
 
     @property
+    def checked_against(self) -> tuple[str, ...]:
+        """Evaluation sets whose people were looked for in the training data; empty: none."""
+        return () if self.recipe.exclude is None else self.recipe.exclude.evaluation
+
+    @property
     def class_ranges(self) -> npt.NDArray[np.int64]:
-        """First label and one past the last of each labeled dataset, ``(K, 2)`` int64."""
+        """First label and one past the last of each labeled dataset, ``(K, 2)`` int64.
+
+        Raises:
+            MixtureError: Labels of three or more datasets are merged, so they are no ranges.
+        """
+        if self._ranges is None:
+            raise MixtureError(
+                self.name, "its labels are merged, so a dataset's labels are no range", None,
+                "Mixture.dataset_classes(k) gives those of labeled dataset k",
+            )  # fmt: skip
         return np.array(self._ranges, np.int64).reshape(-1, 2)
 
     def dataset_classes(self, source: int) -> npt.NDArray[np.int64]:
-        """Give the labels of a labeled dataset, ascending int64.
+        """Give the labels of a labeled dataset, ascending int64; right for every label policy.
 
         Args:
             source: Its source index.
@@ -196,15 +214,32 @@ class Mixture:
         Raises:
             MixtureError: There is no labeled dataset of this number.
         """
-        if not 0 <= source < len(self._ranges):
+        labeled = [each for each in self.sources if each.kind == "labeled"]
+        if not 0 <= source < len(labeled):
             found = f"no labeled dataset {source}"
-            raise MixtureError(self.name, found, f"0 to {len(self._ranges) - 1}")
-        return np.arange(*self._ranges[source], dtype=np.int64)
+            raise MixtureError(self.name, found, f"0 to {len(labeled) - 1}")
+        if self._ranges is not None:
+            return np.arange(*self._ranges[source], dtype=np.int64)
+        datasets = self.classes["datasets"].combine_chunks()
+        mine = pc.equal(datasets.flatten(), labeled[source].name)
+        found_at = datasets.value_parent_indices().filter(mine)
+        labels: npt.NDArray[np.int64] = found_at.to_numpy().astype(np.int64)
+        return labels
 
     @cached_property
     def classes(self) -> pa.Table:
         """One row for each label, in order: :data:`fusekit.schema.CLASSES`."""
-        return read_table(self.store, self._name("classes.parquet"), CLASSES_SCHEMA)
+        return read_classes(self.store, self.name, self._version)
+
+    @cached_property
+    def members(self) -> pa.Table:
+        """Who has each label: :data:`fusekit.schema.MEMBERS`; merged labels have several.
+
+        Raises:
+            StorageError: It is not there: loading needs no members, so they are not fetched from
+                an object store.
+        """
+        return read_table(self.store, self._name("members.parquet"), MEMBERS_SCHEMA)
 
     @cached_property
     def shards(self) -> pa.Table:

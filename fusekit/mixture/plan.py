@@ -5,20 +5,33 @@ Everything that can be refused without reading rows is refused here, before any 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fusekit.cards.card import CROP_SIZES
-from fusekit.errors import FindingError, RecipeError
+from fusekit.errors import RecipeError
 from fusekit.fingerprint import fingerprint
-from fusekit.mixture.summary import FORMAT_VERSION
+from fusekit.mixture.evidence import (
+    find_activation,
+    find_contamination,
+    find_duplicates,
+    find_noise,
+    find_overlap,
+)
+from fusekit.mixture.exclude import find_excluded
+from fusekit.mixture.recipe import LabeledSource
 from fusekit.mixture.where import EVERY, Condition, parse_where
 from fusekit.store.datasets import DatasetInfo, open_dataset
-from fusekit.store.findings import Finding, find_fresh
 
 if TYPE_CHECKING:
-    from fusekit.mixture.recipe import LabeledSource, Recipe, UnlabeledSource
+    from collections.abc import Mapping
+
+    from fusekit.mixture.recipe import Recipe, UnlabeledSource
     from fusekit.storage.folder import Storage
+    from fusekit.store.findings import Finding
+
+# Of what a mixture's fingerprint says; rows and labels follow from the same as they always did.
+_SELECTION_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,9 @@ class SourcePlan:
         asked: What the recipe says of it.
         info: The dataset.
         condition: Its ``where``, checked.
-        finding: The activation finding to filter it by; None: not filtered.
+        finding: The activation finding to filter it by, or the label-noise finding to clean it
+            by; None: neither.
+        excluded: Identity index to the reason why it is left out; None: nobody is asked for.
     """
 
     number: int
@@ -38,6 +53,12 @@ class SourcePlan:
     info: DatasetInfo
     condition: Condition
     finding: Finding | None = None
+    excluded: dict[int, str] | None = None
+
+    @property
+    def noise(self) -> Finding | None:
+        """The label-noise finding; None: the dataset is not cleaned."""
+        return self.finding if isinstance(self.asked, LabeledSource) else None
 
 
 @dataclass(frozen=True)
@@ -47,10 +68,16 @@ class MixturePlan:
     Attributes:
         recipe: The recipe.
         sources: Labeled datasets, then unlabeled ones, in the recipe's order.
+        contamination: The finding of who is in evaluation sets; None: not asked for.
+        duplicates: The finding of copies; None: they stay.
+        overlap: The finding of who is in several datasets; None: there is not exactly one.
     """
 
     recipe: Recipe
     sources: tuple[SourcePlan, ...]
+    contamination: Finding | None = None
+    duplicates: Finding | None = None
+    overlap: Finding | None = None
 
     @property
     def template(self) -> str:
@@ -64,21 +91,43 @@ class MixturePlan:
             return self.sources[0].info.crop_size
         return CROP_SIZES[self.recipe.template]
 
-    def selection(self) -> dict[str, Any]:
-        """Give everything that rows, labels and pixels follow from, as JSON values."""
+    @property
+    def findings(self) -> dict[str, str]:
+        """Kind to fingerprint of the findings of all datasets that rows or labels follow from."""
+        used = (
+            ("contamination", self.contamination), ("duplicates", self.duplicates),
+            ("overlap", self.overlap if self.recipe.labels == "merge" else None),
+        )  # fmt: skip
+        return {kind: finding.fingerprint for kind, finding in used if finding is not None}
+
+    def selection(self, erased: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """Give everything that rows, labels and pixels follow from, as JSON values.
+
+        Args:
+            erased: Dataset to how many of its samples were erased when a mixture was built; None:
+                as many as are now. Erasure leaves a dataset's fingerprint as it is, and a mixture
+                that is built later has fewer rows.
+        """
+        if erased is None:
+            erased = {s.info.name: s.info.forgotten.get("samples", 0) for s in self.sources}
+        plain = self.recipe.as_json()
+        said: dict[str, Any] = {k: plain[k] for k in ("exclude", "dedup") if k in plain}
         template = self.recipe.template
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": _SELECTION_VERSION,
             "labels": self.recipe.labels,
             **({} if template is None else {"template": template}),
+            **said,
+            **({"findings": self.findings} if self.findings else {}),
             "seed": self.recipe.seed,
             "sources": [
-                source.asked.model_dump(mode="json")
+                source.asked.as_json()
                 | {
                     "kind": source.info.kind,
                     "dataset_index": source.info.index,
                     "fingerprint": source.info.fingerprint,
                     "finding": source.finding.fingerprint if source.finding else None,
+                    **({"erased": n} if (n := erased.get(source.info.name, 0)) else {}),
                 }
                 for source in self.sources
             ],
@@ -101,7 +150,8 @@ def plan_mixture(storage: Storage, recipe: Recipe, origin: str) -> MixturePlan:
     Raises:
         StoreError: A dataset is not ingested.
         RecipeError: A dataset is of another kind or aligned otherwise; a condition can't be.
-        FindingError: There is not exactly one fresh finding that knows the labeled datasets.
+        FindingError: A rule asks for a finding, and there is not exactly one fresh one that speaks
+            of what it asks.
     """
     known = [source.dataset for source in recipe.labeled]
     plans = [
@@ -110,10 +160,23 @@ def plan_mixture(storage: Storage, recipe: Recipe, origin: str) -> MixturePlan:
     ]
     for number, asked in enumerate(recipe.unlabeled):
         place = f"{origin}: unlabeled[{number}]"
-        finding = _finding(storage, asked, known)
-        plans.append(_plan(storage, asked, len(plans), place, "unlabeled", finding))
+        plans.append(_plan(storage, asked, len(plans), place, "unlabeled"))
     _check_alignment([plan.info for plan in plans], recipe.template, origin)
-    return MixturePlan(recipe, tuple(plans))
+    contamination = find_contamination(storage, recipe)
+    infos = [plan.info for plan in plans[: len(known)]]
+    excluded = find_excluded(storage, recipe.exclude, infos, contamination, origin)
+    sources = tuple(
+        replace(
+            plan,
+            finding=_finding(storage, plan.asked, known),
+            excluded=excluded.get(plan.info.name),
+        )
+        for plan in plans
+    )
+    return MixturePlan(
+        recipe, sources, contamination, find_duplicates(storage, recipe),
+        find_overlap(storage, recipe),
+    )  # fmt: skip
 
 
 def _plan(
@@ -122,7 +185,6 @@ def _plan(
     number: int,
     place: str,
     kind: Literal["labeled", "unlabeled"],
-    finding: Finding | None = None,
 ) -> SourcePlan:
     info = open_dataset(storage, asked.dataset)
     if info.kind == "evaluation":
@@ -136,25 +198,15 @@ def _plan(
             f"list it under '{info.kind}:'",
         )  # fmt: skip
     condition = parse_where(asked.where, f"{place}.where") if asked.where else EVERY
-    return SourcePlan(number, asked, info, condition, finding)
+    return SourcePlan(number, asked, info, condition)
 
 
-def _finding(storage: Storage, asked: UnlabeledSource, known: list[str]) -> Finding | None:
-    if asked.max_activation is None:
-        return None
-    # A dataset that is not there is a plainer answer than a finding that is not there.
-    open_dataset(storage, asked.dataset)
-    finding = find_fresh(storage, "activation", datasets=[asked.dataset], prefix=asked.finding)
-    missing = [name for name in known if name not in finding.about.get("against", [])]
-    if missing and not finding.about.get("head"):
-        options = " ".join(f"--against {name}" for name in known)
-        raise FindingError(
-            asked.dataset,
-            f"activation finding {finding.fingerprint[:12]} does not know {', '.join(missing)}",
-            "every labeled dataset of the recipe",
-            f"fusekit filter {asked.dataset} {options}",
-        )
-    return finding
+def _finding(
+    storage: Storage, asked: LabeledSource | UnlabeledSource, known: list[str]
+) -> Finding | None:
+    if isinstance(asked, LabeledSource):
+        return find_noise(storage, asked)
+    return find_activation(storage, asked, known)
 
 
 def _check_alignment(infos: list[DatasetInfo], asked: str | None, origin: str) -> None:

@@ -7,16 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PlainSerializer, PlainValidator, StringConstraints, model_validator
 
 from fusekit.cards.checking import checked, nearest
 from fusekit.cards.safe_yaml import read_yaml
@@ -31,6 +22,16 @@ from fusekit.mixture.drawing import (
     check_named,
     check_weights,
     exact,
+)
+from fusekit.mixture.rules import (
+    AsClean,
+    AsDedup,
+    Count,
+    Exclude,
+    Flag,
+    Name,
+    Prefix,
+    Strict,
 )
 from fusekit.shipped import shipped
 
@@ -49,29 +50,29 @@ def _exact_fraction(value: object) -> Fraction:
 
 
 Share: TypeAlias = Annotated[Fraction, PlainValidator(_exact_fraction), PlainSerializer(str)]
-Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")]
 Where: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=_MAX_WHERE)]
-Count: TypeAlias = Annotated[int, Field(ge=1, lt=2**31)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LabeledSource(_Strict):
+class LabeledSource(Strict):
     """One labeled dataset of a recipe.
 
     Attributes:
         dataset: Its name in the store.
         where: A condition on manifest columns; None keeps every sample.
+        clean: How its label-noise finding is applied; None: not cleaned.
         min_images: Fewest images an identity must have left, after every other rule.
         max_images: Most images that are kept of an identity, chosen by their keys' hashes.
     """
 
     dataset: Name
     where: Where | None = None
+    clean: AsClean = None
     min_images: Count | None = None
     max_images: Count | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values; what is newer than recipes is left out where unsaid."""
+        return _without(self.model_dump(mode="json"), {"clean": None})
 
     @model_validator(mode="after")
     def _some_remain(self) -> LabeledSource:
@@ -81,7 +82,7 @@ class LabeledSource(_Strict):
         return self
 
 
-class UnlabeledSource(_Strict):
+class UnlabeledSource(Strict):
     """One unlabeled dataset of a recipe.
 
     Attributes:
@@ -89,23 +90,35 @@ class UnlabeledSource(_Strict):
         where: A condition on manifest columns; None keeps every sample.
         max_activation: Samples above it are left out, by the dataset's activation finding;
             None: not filtered.
+        drop: ``low-quality``: samples that the same finding says are too poor to learn from;
+            ``duplicate``: copies of a better one that is left.
         finding: First digits of the finding's fingerprint, where there are several.
     """
 
     dataset: Name
     where: Where | None = None
     max_activation: Annotated[float, Field(gt=0, le=1)] | None = None
-    finding: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4,64}$")] | None = None
+    drop: tuple[Flag, ...] = ()
+    finding: Prefix | None = None
+
+    @property
+    def uses_finding(self) -> bool:
+        """Whether a rule reads the dataset's activation finding."""
+        return self.max_activation is not None or bool(self.drop)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values; what is newer than recipes is left out where unsaid."""
+        return _without(self.model_dump(mode="json"), {"drop": []})
 
     @model_validator(mode="after")
     def _finding_is_used(self) -> UnlabeledSource:
-        if self.finding is not None and self.max_activation is None:
-            msg = "finding without max_activation filters nothing; add max_activation"
+        if self.finding is not None and not self.uses_finding:
+            msg = "finding without max_activation or drop filters nothing; add max_activation"
             raise ValueError(msg)
         return self
 
 
-class BatchShape(_Strict):
+class BatchShape(Strict):
     """The batch that the mixture is meant for; a loader may take another size.
 
     Attributes:
@@ -125,7 +138,7 @@ class BatchShape(_Strict):
     grouping: Grouping = "mixed"
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """What makes a mixture.
 
     Attributes:
@@ -135,6 +148,10 @@ class Recipe(_Strict):
         batch: The batch.
         labels: ``keep``: each dataset has its own softmax over its range of labels; ``naive``:
             one softmax over all, as if nobody were in two datasets. The tables are the same.
+            ``merge``: identities that the overlap finding says are one person share a label.
+        overlap: First digits of the overlap finding's fingerprint, where there are several.
+        exclude: Identities that are left out; None: nobody, and nothing is checked.
+        dedup: How copies of one picture are dropped; None: they stay.
         template: What every crop is brought to where datasets are aligned otherwise, as it is
             loaded; None: all datasets have one template.
         seed: Of every random choice: ``max_images``, and the order unless a loader is given one.
@@ -147,19 +164,14 @@ class Recipe(_Strict):
     labeled: Annotated[tuple[LabeledSource, ...], Field(min_length=1, max_length=1000)]
     unlabeled: Annotated[tuple[UnlabeledSource, ...], Field(max_length=1000)] = ()
     batch: BatchShape = BatchShape()
-    labels: Literal["keep", "naive"] = "keep"
+    labels: Literal["keep", "naive", "merge"] = "keep"
+    overlap: Prefix | None = None
+    exclude: Exclude | None = None
+    dedup: AsDedup = None
     template: Literal["arcface-112"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     sampler: SamplerSettings | None = None
     epochs: Epochs = "cycle"
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _no_merge_yet(cls, value: object) -> object:
-        if value == "merge":
-            msg = "'merge' comes with the overlap findings; expected keep or naive"
-            raise ValueError(msg)
-        return value
 
     @model_validator(mode="after")
     def _each_dataset_once(self) -> Recipe:
@@ -168,6 +180,13 @@ class Recipe(_Strict):
         if again:
             msg = f"the dataset {again!r} is there twice"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _excluded_are_labeled(self) -> Recipe:
+        if self.exclude is not None:
+            labeled = [source.dataset for source in self.labeled]
+            _at("exclude.identities", check_named, tuple(self.exclude.identities), labeled)
         return self
 
     @model_validator(mode="after")
@@ -196,17 +215,19 @@ class Recipe(_Strict):
     def as_json(self) -> dict[str, Any]:
         """Give the recipe as plain JSON values; it loads to an equal recipe.
 
-        Complete but for how batches are drawn: left out where it is the default, so that the
+        Complete but for what is newer than recipes: left out where it is the default, so that the
         recipe of a mixture that was built before these keys stays what it was.
         """
         plain = self.model_dump(mode="json")
-        for key, default in (("sampler", None), ("epochs", "cycle")):
-            if plain[key] == default:
-                del plain[key]
-        for key, default in (("by", None), ("grouping", "mixed")):
-            if plain["batch"][key] == default:
-                del plain["batch"][key]
-        return plain
+        plain["labeled"] = [source.as_json() for source in self.labeled]
+        plain["unlabeled"] = [source.as_json() for source in self.unlabeled]
+        plain["batch"] = _without(plain["batch"], {"by": None, "grouping": "mixed"})
+        newer = {"sampler": None, "epochs": "cycle", "overlap": None, "exclude": None}
+        return _without(plain, newer | {"dedup": None})
+
+
+def _without(plain: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in plain.items() if k not in defaults or v != defaults[k]}
 
 
 def _at(place: str, check: Callable[..., None], *args: object) -> None:

@@ -33,7 +33,7 @@ def mixture_rows(
     Args:
         storage: The store.
         selection: The dataset and its kept rows.
-        labels: Label of each identity index; None: unlabeled.
+        labels: Label of each person of the selection; None: unlabeled.
         source_index: The dataset's number in the mixture.
 
     Yields:
@@ -59,7 +59,7 @@ def mixture_rows(
         if not mask.any():
             continue
         rows = block.filter(pa.array(mask))
-        people = selection.identities[place][mask]
+        people = selection.people[place][mask]
         label = np.full(len(people), -1, np.int32) if labels is None else labels[people]
         rows = rows.append_column("label", pa.array(label))
         source = np.full(len(people), source_index, np.int16)

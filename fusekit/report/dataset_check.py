@@ -21,6 +21,7 @@ from fusekit.store.datasets import dataset_fingerprint, indexes, open_dataset
 from fusekit.store.embeddings import EmbeddingSet, embedding_models
 from fusekit.store.sums import read_sums
 from fusekit.store.tables import read_table
+from fusekit.store.tombstones import STEM_LETTERS, key_stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -194,7 +195,7 @@ def _check_rows(info: DatasetInfo, unit: int, rows: pa.Table) -> Iterator[Proble
         for found in pc.unique(rows[column]).to_pylist():
             yield from compare(where, column, found, expected)
     for key, source in zip(rows["key"].to_pylist(), rows["source"].to_pylist(), strict=True):
-        if layout.sample_key(source, 0)[:-2] != key[:-2]:
+        if key_stem(source) != key[:STEM_LETTERS]:
             yield Problem(where, f"key {key} is not made from {source!r}")
             break
 

@@ -56,7 +56,7 @@ def describe_dataset(storage: Storage, info: DatasetInfo) -> Description:
         "findings": [
             f"{f.kind} {f.fingerprint[:_SHOWN]}"
             for f in list_findings(storage)
-            if f.about["dataset"] == info.name
+            if info.name in f.datasets
         ],
     }
     tables = [_spread(storage, info)]

@@ -6,17 +6,22 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fusekit.fingerprint import fingerprint
+from fusekit.mixture.classes import read_classes
 from fusekit.mixture.index import open_by_class, open_index
 from fusekit.report.problem import Problem, check_sums, compare, shortened
-from fusekit.schema import CLASSES_SCHEMA, SHARDS_SCHEMA
+from fusekit.schema import MEMBERS_SCHEMA, SHARDS_SCHEMA
 from fusekit.store import layout
 from fusekit.store.commit import read_record
 from fusekit.store.tables import count_rows, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
 
     from fusekit.mixture.index import Index
     from fusekit.storage.folder import Storage
@@ -68,15 +73,45 @@ def _check_rows(storage: Storage, folder: str, about: dict[str, Any]) -> Iterato
     where = f"{folder}/index.arrow"
     yield from compare(where, "rows", len(index), labeled + unlabeled)
     yield from _check_sources(where, index, about)
-    classes = read_table(storage, f"{folder}/classes.parquet", CLASSES_SCHEMA)
+    classes = read_classes(storage, about["name"], about["format_version"])
     images = np.bincount(index.label[:labeled], minlength=about["classes"])
     if classes["label"].to_pylist() != list(range(about["classes"])):
         yield Problem(f"{folder}/classes.parquet", "labels do not count from 0 to the last class")
     elif not np.array_equal(classes["images"].to_numpy(), images):
         yield Problem(f"{folder}/classes.parquet", "images differ from the index")
+    else:
+        yield from _check_members(storage, folder, classes, index, about)
     rows = open_by_class(storage.path(f"{folder}/by_class.arrow"))
     if not np.array_equal(rows, np.argsort(index.label[:labeled], kind="stable")):
         yield Problem(f"{folder}/by_class.arrow", "is not the labeled rows in the order of labels")
+
+
+def _check_members(
+    storage: Storage, folder: str, classes: pa.Table, index: Index, about: dict[str, Any]
+) -> Iterator[Problem]:
+    """Check who is in each class, and that every label of a row is of the row's dataset."""
+    members = read_table(storage, f"{folder}/members.parquet", MEMBERS_SCHEMA)
+    labeled = [source for source in about["datasets"] if source["kind"] == "labeled"]
+    names = pa.array([source["dataset"] for source in labeled])
+    label = np.repeat(np.arange(len(classes)), pc.list_value_length(classes["datasets"]))
+    listed = _pairs(label, pc.list_flatten(classes["datasets"]), names)
+    if not np.array_equal(listed, _pairs(members["label"].to_numpy(), members["dataset"], names)):
+        yield Problem(f"{folder}/members.parquet", "is not who the classes say is in them")
+    for number, source in enumerate(labeled):
+        rows = slice(source["first_row"], source["first_row"] + source["rows"])
+        own = np.zeros(about["classes"], np.bool_)
+        own[listed[listed % len(names) == number] // len(names)] = True
+        if not own[index.label[rows]].all():
+            where = f"{folder}/index.arrow"
+            yield Problem(where, f"a label of {source['dataset']} is no class of it")
+
+
+def _pairs(
+    label: npt.NDArray[np.integer], dataset: pa.ChunkedArray, names: pa.Array
+) -> npt.NDArray[np.int64]:
+    """Give each pair of a label and a dataset once, as one number; -1 and less: no such dataset."""
+    place = pc.fill_null(pc.index_in(dataset, value_set=names), -(2**31)).to_numpy()
+    return np.unique(label.astype(np.int64) * len(names) + place)
 
 
 def _check_sources(where: str, index: Index, about: dict[str, Any]) -> Iterator[Problem]:
@@ -86,6 +121,8 @@ def _check_sources(where: str, index: Index, about: dict[str, Any]) -> Iterator[
         first = rows.stop
         if not (index.source[rows] == source["dataset_index"]).all():
             yield Problem(where, f"rows of {source['dataset']} are not together")
+        if source["labels"] is None and source["kind"] == "labeled":
+            continue  # merged: no range, so the classes say which labels it may have
         begin, end = source["labels"] or (-1, 0)
         labels = index.label[rows]
         if not ((labels >= begin) & (labels < end)).all():

@@ -42,6 +42,7 @@ def check_protocol(storage: Storage, info: DatasetInfo) -> Iterator[Problem]:
     """
     try:
         planned = dict(json.loads(storage.read(layout.plan_json(info.name)))["inputs"]["protocol"])
+        planned |= info.forgotten.get("protocol", {})  # erasure blanked sources in these
     except (ValueError, KeyError, TypeError):
         return  # what is wrong with the plan is told by its own check
     yield from compare(

@@ -6,17 +6,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fusekit.errors import StoreError
+from fusekit.errors import FusekitError, StoreError
 from fusekit.fingerprint import fingerprint
 from fusekit.progress import Progress, Report, silent
 from fusekit.report.dataset_check import check_dataset
 from fusekit.report.finding_check import check_finding
 from fusekit.report.mixture_check import check_mixture
-from fusekit.report.problem import Problem, caught, check_sums
+from fusekit.report.problem import Problem, caught, check_sums, of_error
 from fusekit.store import layout
 from fusekit.store.datasets import indexes
 from fusekit.store.heads import load_head
 from fusekit.store.layout import open_store
+from fusekit.store.tombstones import JOURNAL, read_tombstone_table
 
 if TYPE_CHECKING:
     import os
@@ -109,6 +110,7 @@ def verify_store(
     heads = _heads(storage) if name is None else []
     if name is None:
         problems += caught(_check_indexes(storage))
+        problems += caught(_check_erasures(storage))
     for number, (kind, finding) in enumerate(findings, 1):
         problems += caught(check_finding(storage, kind, finding))
         report(Progress("verify findings", number, len(findings), "findings"))
@@ -145,6 +147,16 @@ def _check_indexes(storage: Storage) -> Iterator[Problem]:
     for index, dataset in indexes(storage).items():
         if not storage.exists(layout.dataset(dataset)):
             yield Problem(layout.index_claim(index), f"is {dataset}'s, which is not in the store")
+
+
+def _check_erasures(storage: Storage) -> Iterator[Problem]:
+    if storage.exists(JOURNAL):
+        yield Problem(JOURNAL, "an erasure was interrupted; fusekit forget goes on with it")
+    for file in storage.names("tombstones"):
+        try:
+            read_tombstone_table(storage, f"tombstones/{file}")
+        except FusekitError as error:
+            yield of_error(error)
 
 
 def _check_head(storage: Storage, name: str) -> Iterator[Problem]:

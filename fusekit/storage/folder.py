@@ -107,6 +107,20 @@ class Storage:
         with self.writing(name) as file:
             file.write(data)
 
+    @contextmanager
+    def overwriting(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a finished file to be written in place; it is synced when the block ends.
+
+        Only erasure does this: whoever has the file open or mapped sees the change.
+
+        Raises:
+            StorageError: It is not there, or can't be written.
+        """
+        with _translated(name), self.path(name).open("r+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
     def create(self, name: str, data: bytes) -> bool:
         """Write a whole file only if nothing of its name is there; exactly one caller wins.
 

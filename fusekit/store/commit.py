@@ -45,6 +45,8 @@ class UnitRecord:
         rejects: Reason to count, of level ``item``.
         shard_sha256: Of its shard; empty when it gave no sample.
         shard_size: Bytes of its shard; 0 likewise.
+        written_sha256: Of its shard as it was first written, where an erasure has changed it
+            since; empty: none has.
     """
 
     unit: int
@@ -56,6 +58,14 @@ class UnitRecord:
     rejects: dict[str, int] = field(default_factory=dict)
     shard_sha256: str = ""
     shard_size: int = 0
+    written_sha256: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as the manifest's metadata holds it."""
+        about = asdict(self)
+        if not self.written_sha256:
+            del about["written_sha256"]
+        return about
 
 
 class UnitWriter:
@@ -154,7 +164,7 @@ class UnitWriter:
         name = layout.rejects_part(self._dataset, self._unit)
         write_table(self._storage, name, self._rejects, REJECTS_SCHEMA)
         name = layout.manifest_part(self._dataset, self._unit)
-        write_table(self._storage, name, self._rows, MANIFEST_SCHEMA, asdict(record))
+        write_table(self._storage, name, self._rows, MANIFEST_SCHEMA, record.as_json())
         return record
 
 

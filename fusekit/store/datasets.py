@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fusekit.errors import StoreError
@@ -13,12 +13,12 @@ from fusekit.schema import MANIFEST_SCHEMA, REJECTS_SCHEMA
 from fusekit.shipped import shipped
 from fusekit.store import layout
 from fusekit.store.commit import UnitRecord, read_record
-from fusekit.store.protocol import resolve_protocol
+from fusekit.store.protocol import blanked_protocol, resolve_protocol
 from fusekit.store.sums import write_sums
 from fusekit.store.tables import count_rows, group_parts, join_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fusekit.storage.folder import Storage
 
@@ -56,6 +56,8 @@ class DatasetInfo:
         colours: How red and blue lie in aligned crops (:mod:`fusekit.ingest.colours`); None where
             crops were cut here.
         sums: sha256 of the file with the digests of all others.
+        forgotten: What erasure took since: ``samples``, and of each of the protocol's tables that
+            it blanked the digest of its rows (``protocol``); empty: nothing.
     """
 
     name: str
@@ -82,6 +84,7 @@ class DatasetInfo:
     protocol: dict[str, int]
     colours: dict[str, Any] | None
     sums: str
+    forgotten: dict[str, Any] = field(default_factory=dict)
 
 
 def claim_index(storage: Storage, dataset: str, wanted: int | None) -> int:
@@ -208,15 +211,36 @@ def finish_dataset(
         rejects=dict(sorted(rejects.items())), ignored=ignored, files=files, card=card,
         settings=settings, versions=versions, plan=plan, form=form,
         protocol=resolve_protocol(storage, name, files), colours=colours,
-        sums=_write_sums(storage, name, done),
+        sums=dataset_sums(storage, name, done),
     )  # fmt: skip
-    about = {"format_version": layout.FORMAT_VERSION, **asdict(info)}
-    about["digest"] = fingerprint(about)
-    storage.write(layout.dataset_json(name), json.dumps(about, indent=1, sort_keys=True).encode())
+    if blanked := blanked_protocol(storage, name):  # of items that were erased before
+        info = replace(info, forgotten={"samples": 0, "protocol": blanked})
+    write_info(storage, info)
     return info
 
 
-def _write_sums(storage: Storage, name: str, done: list[UnitRecord]) -> str:
+def write_info(storage: Storage, info: DatasetInfo) -> None:
+    """Write ``dataset.json``.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    about = {"format_version": layout.FORMAT_VERSION, **asdict(info)}
+    if not info.forgotten:
+        del about["forgotten"]
+    about["digest"] = fingerprint(about)
+    text = json.dumps(about, indent=1, sort_keys=True)
+    storage.write(layout.dataset_json(info.name), text.encode())
+
+
+def dataset_sums(storage: Storage, name: str, done: Sequence[UnitRecord]) -> str:
+    """Write the digests of a dataset's files, and give the sha256 of that file.
+
+    Args:
+        storage: The store.
+        name: The dataset's name.
+        done: The records of all its units.
+    """
     folder = layout.dataset(name)
     tables = [
         f"{inner}/{file}"
@@ -233,10 +257,13 @@ def _write_sums(storage: Storage, name: str, done: list[UnitRecord]) -> str:
 
 
 def dataset_fingerprint(name: str, index: int, plan: str, done: list[UnitRecord]) -> str:
-    """Give the fingerprint of a dataset from its plan and its units' records."""
+    """Give the fingerprint of a dataset from its plan and its units' records.
+
+    Erasure leaves it as it is: what was built from the dataset goes on without the rows.
+    """
     return fingerprint({
         "format_version": layout.FORMAT_VERSION, "dataset": name, "dataset_index": index,
-        "plan": plan, "shards": [r.shard_sha256 for r in done],
+        "plan": plan, "shards": [r.written_sha256 or r.shard_sha256 for r in done],
         "samples": [r.samples for r in done],
     })  # fmt: skip
 

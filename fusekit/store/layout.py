@@ -176,6 +176,11 @@ def mixture(name: str) -> str:
     return f"mixtures/{name}"
 
 
+def tombstone(fingerprint: str) -> str:
+    """Name a table of erased items, which hold no text of theirs."""
+    return f"tombstones/{fingerprint}.parquet"
+
+
 def index_claim(index: int) -> str:
     """Name the object that claims a dataset index."""
     return f"indexes/{index:06d}.json"

@@ -7,6 +7,7 @@ samples that their items gave.
 
 from __future__ import annotations
 
+import json
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from fusekit.schema import (
 from fusekit.store import layout
 from fusekit.store.row_digest import RowDigest
 from fusekit.store.tables import count_rows, read_batches, read_table, writing_table
+from fusekit.store.tombstones import is_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,6 +107,8 @@ def spool_protocol(
 def keep_protocol(storage: Storage, dataset: str, spool: ProtocolSpool) -> None:
     """Move a protocol's tables into the plan; one that stands there with the same rows stays.
 
+    So does one that erasure has blanked: what is listed anew would bring its texts back.
+
     Args:
         storage: The store; its lock on the dataset is held.
         dataset: The dataset's name.
@@ -115,7 +119,8 @@ def keep_protocol(storage: Storage, dataset: str, spool: ProtocolSpool) -> None:
     """
     for table, temporary in spool.files.items():
         name = layout.protocol_plan(dataset, table)
-        if _digest_of(storage, name, PLANNED[table]) != spool.digests[table]:
+        same = _digest_of(storage, name, PLANNED[table]) == spool.digests[table]
+        if not same and not _is_blanked(storage, name, table, spool.rows[table]):
             storage.rename(temporary, name)
 
 
@@ -126,6 +131,16 @@ def protocol_digests(storage: Storage, dataset: str) -> dict[str, str | None]:
         for table, schema in PLANNED.items()
         if storage.exists(name := layout.protocol_plan(dataset, table))
     }
+
+
+def blanked_protocol(storage: Storage, dataset: str) -> dict[str, str | None]:
+    """Give the digest of each table that erasure has blanked: it is no more the one of the plan."""
+    where = layout.plan_json(dataset)
+    if not storage.exists(where):
+        return {}
+    planned = json.loads(storage.read(where))["inputs"].get("protocol", {})
+    found = protocol_digests(storage, dataset)
+    return {table: digest for table, digest in found.items() if digest != planned.get(table)}
 
 
 def resolve_protocol(storage: Storage, dataset: str, manifests: Sequence[str]) -> dict[str, int]:
@@ -206,6 +221,22 @@ def _digest_of(storage: Storage, name: str, schema: ArrowSchema) -> str | None:
     except StorageError:
         return None
     return digest.hexdigest()
+
+
+def _is_blanked(storage: Storage, name: str, table: str, rows: int) -> bool:
+    """Say whether a whole table stands there of which erasure has blanked something."""
+    texts = [
+        f.name for f in PLANNED[table] if f.name in ("source", "source_a", "source_b", "subject")
+    ]
+    try:
+        found = read_table(storage, name, PLANNED[table], texts) if texts else None
+    except StorageError:
+        return False
+    return (
+        found is not None
+        and found.num_rows == rows
+        and any(map(is_forgotten, (t for column in texts for t in found[column].to_pylist())))
+    )
 
 
 def _names(names: Mapping[str, ArrowSchema] | Sequence[str]) -> str:

@@ -7,18 +7,25 @@ dataset or mixture that is not finished is not shown.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fusekit.errors import SqlError
 from fusekit.schema import (
+    ACTIVATIONS,
     CLASSES,
+    CLUSTERS,
+    CONTAMINATION,
+    DUPLICATES,
     IDENTITIES,
+    LABEL_NOISE,
     MANIFEST,
     MIXTURE_ROWS,
+    OVERLAP,
     PAIRS,
     REJECTS,
     SEARCHES,
@@ -28,11 +35,12 @@ from fusekit.schema import (
 )
 from fusekit.store import layout
 from fusekit.store.datasets import list_datasets
+from fusekit.store.findings import list_findings
 from fusekit.store.protocol import KEYED
 from fusekit.store.session import literal, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -67,14 +75,17 @@ _MIXTURES: Final = (
     Column("unlabeled", pa.int64(), "unlabeled rows"),
     Column("classes", pa.int32(), "labels"),
     Column("datasets", pa.int16(), "sources, labeled and unlabeled"),
-    Column("labels", pa.string(), "label policy: keep or naive"),
+    Column("labels", pa.string(), "label policy: keep, naive or merge"),
     Column("softmax", pa.string(), "per_dataset or joint"),
     Column("batch_size", pa.int32(), "samples in a device batch"),
     Column("unlabeled_fraction", pa.string(), "share of unlabeled samples in a batch, exactly"),
     Column("seed", pa.int64(), "of the recipe"),
     Column("fingerprint", pa.string(), "changes with any row or label"),
 )
-
+_FINDING: Final = (
+    Column("finding", pa.string(), "fingerprint of the finding, 64 hex digits"),
+    Column("fresh", pa.bool_(), "the datasets that it was made from are as they were"),
+)
 _PAIRS: Final = {column.name: column for column in (_DATASET[0], *PAIRS)}
 
 VIEWS: Final[dict[str, tuple[Column, ...]]] = {
@@ -91,25 +102,43 @@ VIEWS: Final[dict[str, tuple[Column, ...]]] = {
     "templates": (_DATASET[0], *TEMPLATES),
     "template_pairs": (_DATASET[0], *TEMPLATE_PAIRS),
     "searches": (_DATASET[0], *SEARCHES),
+    "overlap": (*_FINDING, *OVERLAP),
+    "contamination": (*_FINDING, *CONTAMINATION),
+    "label_noise": (*_FINDING, _DATASET[0], *LABEL_NOISE),
+    "clusters": (*_FINDING, _DATASET[0], *CLUSTERS),
+    "duplicates": (*_FINDING, *DUPLICATES),
+    "activations": (*_FINDING, _DATASET[0], *ACTIVATIONS),
 }
+#: View to the kind of finding that it shows.
+_KINDS: Final = {
+    "overlap": "overlap", "contamination": "contamination", "label_noise": "label-noise",
+    "clusters": "clusters", "duplicates": "duplicates", "activations": "activation",
+}  # fmt: skip
 #: View to the table of a dataset's protocol.
 _PROTOCOL: Final = {
     "protocol_pairs": "pairs", "templates": "templates", "template_pairs": "template_pairs",
     "searches": "searches",
 }  # fmt: skip
+_MERGES: Final = 2  # format of mixtures whose classes list their datasets
 SQL_TYPES: Final = {
     pa.string(): "VARCHAR", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER",
     pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN", pa.float32(): "FLOAT", pa.binary(16): "BLOB",
     pa.list_(pa.float32(), 4): "FLOAT[]", pa.list_(pa.float32(), 10): "FLOAT[]",
+    pa.list_(pa.string()): "VARCHAR[]",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Files of one table that share their leading values, such as the dataset's name."""
+    """Files of one table that share their leading values, such as the dataset's name.
+
+    ``lacking`` are columns of the view that these files were written without, and what stands for
+    each: they are of an earlier release.
+    """
 
     values: tuple[str | int, ...]
     files: tuple[Path, ...]
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,10 +154,11 @@ class StoreTables:
 
 
 def find_tables(storage: Storage) -> StoreTables:
-    """Find the files of every finished dataset and mixture of a store.
+    """Find the files of every finished dataset, mixture and finding of a store.
 
     Raises:
         StoreError: A dataset's or mixture's description is damaged.
+        FindingError: A finding's is.
         SqlError: A file that belongs to one is missing.
     """
     infos = list_datasets(storage)
@@ -161,6 +191,16 @@ def find_tables(storage: Storage) -> StoreTables:
         parts[view] = [
             _part(storage, (name,), [f"{layout.mixture(name)}/{stem}.parquet"]) for name in mixtures
         ]
+    # A class of a mixture of format 1 is of one dataset.
+    parts["classes"] = [
+        replace(
+            part, lacking={"datasets": "[dataset]"} if about["format_version"] < _MERGES else {}
+        )
+        for part, about in zip(parts["classes"], mixtures.values(), strict=True)
+    ]
+    fingerprints = {info.name: info.fingerprint for info in infos}
+    for view, kind in _KINDS.items():
+        parts[view] = _finding_parts(storage, kind, view, fingerprints)
     rows = {
         "datasets": [_dataset_row(info) for info in infos],
         "mixtures": [_mixture_row(name, about) for name, about in mixtures.items()],
@@ -188,7 +228,9 @@ def _select(columns: Sequence[Column], part: _Part) -> str:
         f'{literal(value)}::{SQL_TYPES[column.type]} AS "{column.name}"'
         for column, value in zip(columns, part.values, strict=False)
     ]
-    spelled += [f'"{column.name}"' for column in columns[len(part.values) :]]
+    names = [column.name for column in columns[len(part.values) :]]
+    lacking = {name: f'{value} AS "{name}"' for name, value in part.lacking.items()}
+    spelled += [lacking.get(name, f'"{name}"') for name in names]
     return f"SELECT {', '.join(spelled)} FROM {scan(part.files)}"  # noqa: S608 - as above
 
 
@@ -219,6 +261,28 @@ def _part(storage: Storage, values: tuple[str | int, ...], names: Sequence[str])
             raise SqlError(name, "is missing", None, "fusekit verify tells what else is")
         files.append(path)
     return _Part(values, tuple(files))
+
+
+def _finding_parts(
+    storage: Storage, kind: str, view: str, fingerprints: Mapping[str, str]
+) -> list[_Part]:
+    parts = []
+    for finding in list_findings(storage, kind):
+        inputs = finding.about["inputs"].items()
+        fresh = all(fingerprints.get(name) == was for name, was in inputs)
+        values: tuple[str | int, ...] = (finding.fingerprint, fresh)
+        if VIEWS[view][len(values)] is _DATASET[0]:
+            values = (*values, finding.datasets[0])
+        folder = layout.finding(kind, finding.fingerprint)
+        part = _part(storage, values, [f"{folder}/table.parquet"])
+        there = set(pq.read_schema(part.files[0]).names)
+        lacking = {
+            column.name: f"NULL::{SQL_TYPES[column.type]}"
+            for column in VIEWS[view][len(values) :]
+            if column.nullable and column.name not in there
+        }
+        parts.append(replace(part, lacking=lacking))
+    return parts
 
 
 def _rejects(storage: Storage, info: DatasetInfo) -> list[str]:

@@ -3,7 +3,9 @@
 
 CREATE VIEW samples AS SELECT * FROM store.samples WHERE length > 0;
 
-CREATE VIEW identities AS SELECT * FROM store.identities;
+-- An identity of whom nothing is left has this in its text's place.
+CREATE VIEW identities AS
+SELECT * FROM store.identities WHERE NOT starts_with(identity, 'forgotten:');
 
 CREATE VIEW rejects AS SELECT * FROM store.rejects;
 
@@ -28,3 +30,38 @@ CREATE VIEW templates AS SELECT * FROM store.templates;
 CREATE VIEW template_pairs AS SELECT * FROM store.template_pairs;
 
 CREATE VIEW searches AS SELECT * FROM store.searches;
+
+-- Findings keep a row for an erased person or sample, with empty texts.
+CREATE VIEW overlap AS
+SELECT * FROM store.overlap WHERE identity_a <> '' AND identity_b <> '';
+
+CREATE VIEW contamination AS
+SELECT * FROM store.contamination WHERE identity <> '';
+
+CREATE VIEW label_noise AS
+SELECT * FROM store.label_noise AS told
+WHERE "key" <> '' AND NOT EXISTS (
+    SELECT 1 FROM store.samples AS erased
+    WHERE erased.length = 0 AND erased.dataset = told.dataset AND erased."key" = told."key"
+);
+
+CREATE VIEW clusters AS
+SELECT * FROM store.clusters AS told
+WHERE "key" <> '' AND NOT EXISTS (
+    SELECT 1 FROM store.samples AS erased
+    WHERE erased.length = 0 AND erased.dataset = told.dataset AND erased."key" = told."key"
+);
+
+CREATE VIEW duplicates AS
+SELECT * FROM store.duplicates AS told
+WHERE "key" <> '' AND NOT EXISTS (
+    SELECT 1 FROM store.samples AS erased
+    WHERE erased.length = 0 AND erased.dataset = told.dataset AND erased."key" = told."key"
+);
+
+CREATE VIEW activations AS
+SELECT * FROM store.activations AS told
+WHERE "key" <> '' AND NOT EXISTS (
+    SELECT 1 FROM store.samples AS erased
+    WHERE erased.length = 0 AND erased.dataset = told.dataset AND erased."key" = told."key"
+);

@@ -57,7 +57,7 @@ def spread_classes(labeled):
         ranges.append((first, first + len(here)))
     images = np.concatenate(images)
     rows = np.random.default_rng(1).permutation(sum(labeled)).astype(np.int32)
-    return ClassRows(images, np.cumsum(images) - images, rows, np.array(ranges))
+    return ClassRows(images, np.cumsum(images) - images, rows, [np.arange(*r) for r in ranges])
 
 
 def plan_table():

@@ -130,6 +130,7 @@ def write_classes(storage, folder, base, sizes):
             "dataset_index": np.full(count, source.store_index),
             "identity": pa.array(numbers).cast(pa.string()), "identity_index": numbers,
             "name": pa.nulls(count, pa.string()), "images": images, "first_row": starts,
+            "datasets": [[source.name]] * count,
         }  # fmt: skip
         parts.append(
             pa.table({f.name: columns[f.name] for f in CLASSES_SCHEMA}).cast(CLASSES_SCHEMA)

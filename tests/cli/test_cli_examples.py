@@ -12,6 +12,12 @@ from support.stores import make_dataset
 from typer.testing import CliRunner
 
 from fusekit.cli.main import app
+from fusekit.curate.clusters import ClustersResult
+from fusekit.curate.contamination import ContaminationResult
+from fusekit.curate.dedup import DedupResult
+from fusekit.curate.forget import ForgetResult
+from fusekit.curate.label_noise import LabelNoiseResult
+from fusekit.curate.noise_thresholds import NoiseThresholds
 from fusekit.errors import UsageError
 from fusekit.mixture.build import build_mixture
 from fusekit.store.layout import open_store
@@ -23,6 +29,14 @@ unlabeled: [{dataset: crawl}]
 batch: {size: 32, unlabeled_fraction: 0.25}
 """
 FILTERED = {"kept": 1, "scale": {"a": 38.04}, "warnings": ["few people"]}
+NO_OVERLAP = {
+    "warnings": [], "pairs": [], "compared": [], "people": 0, "identities": 0, "finding": "0" * 64,
+}  # fmt: skip
+CLEAN = LabelNoiseResult(
+    "vggface2", 2, 1, 0, (), 0, 0, 0, 0, (), NoiseThresholds(*[0.3] * 8), "0" * 64, (), 1.0
+)
+ALONE = ClustersResult("crawl", "whispers", 2, 0, 0, 2, (), 0.5, None, "0" * 64, (), 1.0)
+NO_COPY = DedupResult(("vggface2",), 2, 0, 0, 0, (), {}, None, 0, "0" * 64, 1.0)
 RESULT = {
     "dataset": "vggface2", "items": 2, "kept": 1, "rejected": 1, "samples": 1, "identities": 1,
     "rejects": {"no_face": 1}, "seconds": 0.1, "dry_run": False, "form": "folders", "units": 1,
@@ -82,6 +96,13 @@ def asked(monkeypatch, folder):
         "fusekit.curate.activations.filter_unlabeled",
         SimpleNamespace(as_json=lambda: FILTERED),
     )
+    nobody = ContaminationResult((), (), "0" * 64, (), (), 0.1)
+    note("fusekit.curate.decontaminate.find_contamination", nobody)
+    note("fusekit.curate.overlap.find_overlap", SimpleNamespace(as_json=lambda: NO_OVERLAP))
+    note("fusekit.curate.label_noise.find_label_noise", CLEAN)
+    note("fusekit.curate.clusters.cluster_dataset", ALONE)
+    note("fusekit.curate.dedup.find_duplicates", NO_COPY)
+    note("fusekit.curate.forget.forget", ForgetResult((), (), proved=True))
     note("fusekit.models.registry.get_model", Path("weights.onnx"))
     note("fusekit.demo.run.run_demo", Path("sheet.png"))
     return asked
@@ -125,7 +146,7 @@ def test_ingest_passes_every_option_on(asked):
 def test_filter_passes_every_option_on(asked):
     line = (
         "filter crawl --against a --against b --head h.npz --max-activation 0.8 "
-        "--rule activation --model m --store s"
+        "--rule activation --embedder m --precision bf16 --truth t.csv --store s"
     )
     result = CliRunner().invoke(app, shlex.split(line))
     assert result.exit_code == 0, result.output
@@ -143,7 +164,8 @@ def test_filter_passes_every_option_on(asked):
     del asked["report"]
     assert asked == {
         "args": ("crawl",), "against": ("a", "b"), "head": "h.npz", "max_activation": 0.8,
-        "rule": "activation", "model": "m", "store": "s",
+        "rule": "activation", "model": "m", "precision": "bf16", "truth": Path("t.csv"),
+        "store": "s",
     }  # fmt: skip
 
 

@@ -9,15 +9,17 @@ from support.onnx_models import mean_colour_embedder
 from support.people import MODEL, draw_images, draw_people, embed_as, make_people
 from support.stores import make_dataset
 
+from fusekit.curate import activation_table
 from fusekit.curate.activations import filter_unlabeled
 from fusekit.curate.embed import embed_dataset
+from fusekit.curate.flags import about_flags
 from fusekit.curate.prototypes import unit_rows
 from fusekit.errors import FindingError, ModelError, StoreError, UsageError
 from fusekit.store.datasets import open_dataset
 from fusekit.store.embeddings import EmbeddingModel, EmbeddingSet
 from fusekit.store.findings import find_fresh, list_findings, read_finding_table
 from fusekit.store.heads import load_head, write_head
-from fusekit.store.layout import open_store
+from fusekit.store.layout import open_store, sample_key
 
 PEOPLE = draw_people(120)
 
@@ -45,8 +47,6 @@ def dropped(storage, result):
     info = open_dataset(storage, about["dataset"])
     keys = [key.as_py() for b in EmbeddingSet.open(storage, info, None).blocks() for key in b.keys]
     assert [row["key"] for row in table] == keys
-    from fusekit.store.layout import sample_key
-
     item = {sample_key(f"crawl/{i:05d}.jpg", 0): i for i in range(info.samples)}
     out = {
         item[row["key"]]: (row["nearest_dataset"], row["nearest_identity"])
@@ -68,10 +68,15 @@ def test_known_people_are_dropped_and_strangers_kept(storage):
     assert len(out) <= 20 + 2  # of 80 images of strangers
     assert all(out[item] == ("a", f"a{item // 2}") for item in range(20))
     assert result.warnings == ()
-    assert result.as_json() == {
+    said = result.as_json()
+    assert said.pop("held_out")["a"]["known_dropped"] > 0.9
+    assert [line["dataset"] for line in said.pop("histogram")] == [None, "a"]
+    assert said == {
         "dataset": "crawl", "kept": 100 - len(out), "dropped": len(out), "threshold": 0.9,
         "finding": result.finding, "rule": "two-part", "identities": 40,
         "cosine_threshold": result.cosine_threshold, "scale": result.scale, "warnings": [],
+        # A drawn crawl's crops are all the same few bytes.
+        "low_quality": result.low_quality, "duplicates": 99, "truth": None,
     }  # fmt: skip
     json.dumps(result.as_json())
 
@@ -161,6 +166,7 @@ def test_the_finding_names_everything_that_affects_it(storage):
         "model": {"name": "drawn", "sha256": MODEL.sha256, "contract": ""},
         "rule": "two-part", "threshold": 0.9, "cosine_threshold": result.cosine_threshold,
         "scale": result.scale, "identities": 40, "calibration": 1,
+        "precision": "float32", "precision_differs": None, "flags": about_flags(),
     }  # fmt: skip
 
 
@@ -392,3 +398,66 @@ def test_a_filter_after_embedding_uses_what_stands(storage, tmp_path):
     seen = []
     filter_unlabeled("crawl", against=["a"], store=storage.root, report=seen.append)
     assert not [p for p in seen if p.stage.startswith("embed")]
+
+
+def test_held_out_truth_says_what_a_crawl_then_shows(storage):
+    label(storage, "a", range(60), images=6)
+    crawl(storage, range(120), images=4)
+    result = filter_unlabeled("crawl", against=["a"], store=storage.root)
+    out = dropped(storage, result)
+    known = np.mean([item in out for item in range(240)])
+    strangers = np.mean([item not in out for item in range(240, 480)])
+    expected = result.held_out["a"]
+    assert known == pytest.approx(expected["known_dropped"], abs=0.05)
+    assert strangers == pytest.approx(expected["strangers_kept"], abs=0.05)
+
+
+def test_a_head_has_no_held_out_truth(storage):
+    crawl(storage, range(10))
+    rows = [("a", f"a{i}") for i in range(40)]
+    write_head(storage, "h", centres(range(40)), scale=32, rows=rows, embedder=MODEL)
+    assert filter_unlabeled("crawl", head="h", store=storage.root).held_out == {}
+
+
+def test_a_truth_file_judges_and_changes_nothing(storage, tmp_path):
+    label(storage, "a", range(40))
+    info = crawl(storage, [*range(10), *range(60, 100)])
+    plain = filter_unlabeled("crawl", against=["a"], store=storage.root)
+    lines = [f"{sample_key(f'crawl/{i:05d}.jpg', 0)},{int(i < 20)}" for i in range(info.samples)]
+    path = tmp_path / "truth.csv"
+    path.write_text("\n".join(["key,known", *lines]))
+    result = filter_unlabeled("crawl", against=["a"], truth=path, store=storage.root)
+    assert result.finding == plain.finding
+    out = dropped(storage, result)
+    hits = sum(item < 20 for item in out)
+    judged = result.judged
+    assert (judged.known, judged.strangers, judged.known_dropped) == (20, 80, hits)
+    assert judged.recall == hits / 20
+    assert judged.precision == pytest.approx(hits / len(out), abs=1e-6)
+
+
+def test_bf16_finds_the_same_people_and_says_how_far_it_is_off(storage):
+    label(storage, "a", range(40))
+    crawl(storage, [*range(10), *range(60, 100)])
+    exact = filter_unlabeled("crawl", against=["a"], store=storage.root)
+    coarse = filter_unlabeled("crawl", against=["a"], precision="bf16", store=storage.root)
+    assert coarse.finding != exact.finding
+    assert set(dropped(storage, coarse)) == set(dropped(storage, exact))
+    finding = next(f for f in list_findings(storage) if f.fingerprint == coarse.finding)
+    differs = finding.about["precision_differs"]
+    assert differs["samples"] == 100
+    assert 0 < differs["activation"] < 0.02
+    assert 0 < differs["cosine"] < 0.004
+
+
+def test_bf16_that_is_too_coarse_is_refused(storage, monkeypatch):
+    label(storage, "a", range(40))
+    crawl(storage, range(20))
+    monkeypatch.setattr(activation_table, "BF16_DIFFERS", 1e-7)
+    with pytest.raises(
+        FindingError,
+        match=r"crawl: activations by bf16 differ from float32's by 0\.\d+; "
+        r"expected at most 1e-07; leave --precision bf16 out",
+    ):
+        filter_unlabeled("crawl", against=["a"], precision="bf16", store=storage.root)
+    assert list_findings(storage) == []

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusekit.curate import scores
+from fusekit.curate.products import round_to_bf16
 from fusekit.curate.prototypes import unit_rows
 from fusekit.curate.scores import KnownPeople, score
 
@@ -88,6 +89,35 @@ def test_a_tie_goes_to_the_earlier_class_in_whatever_block():
     np.testing.assert_allclose(got.activation, 1 / 6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [8.0, 64.0, 72.0, 73.0, 1024.0])
+def test_the_stated_bound_of_the_error_holds(scale):
+    vectors, known = draw(3, 200, [9_000], [scale], dim=64)
+    vectors[:50] = known.centres[:50]  # known people: activations near 1, too
+    got = score(vectors, known)
+    activation, cosine, _ = obvious(vectors, known)
+    unit = 2.0**-24
+    bound = 2 * scale * (64 + 2) * unit + 40 * unit
+    error = np.abs(got.activation / activation - 1).max()
+    print(f"scale {scale}: off by {error:.1e} of at most {bound:.1e}")
+    assert error <= bound
+    assert np.abs(got.cosine - cosine).max() <= 66 * unit
+
+
+def test_neither_threads_nor_strips_change_a_bit():
+    vectors, known = draw(5, 300, [3_000, 500], [20.0, 200.0])
+    one = score(vectors, known, threads=1)
+    for threads in (2, 5):
+        other = score(vectors, known, threads=threads)
+        assert (one.activation == other.activation).all()
+        assert (one.nearest == other.nearest).all()
+
+
+def test_an_activation_of_one_known_person_is_1_at_any_scale():
+    for scale in (0.1, 8.0, 64.0, 500.0):
+        vectors, known = draw(6, 30, [1], [scale])
+        assert (score(vectors, known).activation == 1).all()
+
+
 def test_memory_does_not_grow_with_samples_times_classes():
     import tracemalloc
 
@@ -99,4 +129,14 @@ def test_memory_does_not_grow_with_samples_times_classes():
     score(vectors, known)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 3_000 * 40_000 * 4 / 4
+    assert peak < 3_000 * 40_000 * 4 / 8
+
+
+def test_scores_of_bf16_are_the_exact_scores_of_rounded_factors():
+    pytest.importorskip("torch")
+    vectors, known = draw(9, 100, [700, 40], [16.0, 64.0], dim=32)
+    got = score(vectors, known.rounded(), precision="bf16")
+    scaled = round_to_bf16(vectors * np.float32(16)) / 16  # 16 and 64 shift no digit
+    activation, cosine, _ = obvious(scaled, known.rounded())
+    np.testing.assert_allclose(got.activation, activation, rtol=1e-4)
+    np.testing.assert_allclose(got.cosine, cosine, atol=1e-5)

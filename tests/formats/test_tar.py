@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusekit.errors import FormatError
-from fusekit.formats.tar import Member, TarWriter, read_members
+from fusekit.formats.tar import Member, TarWriter, erase_member, members_from, read_members
 
 NAMES = st.from_regex(r"[a-z0-9_]{1,40}\.(jpg|json)", fullmatch=True)
 MEMBERS = st.dictionaries(NAMES, st.binary(max_size=2000), max_size=8)
@@ -107,3 +107,36 @@ def test_an_erased_member_is_passed_over():
     head[148:156] = b"%06o\0 " % sum(head)
     raw[:512] = head
     assert [m.name for m in read_members(io.BytesIO(bytes(raw)), "x")] == ["b.jpg"]
+
+
+def test_an_erased_member_is_zeros_that_readers_skip_and_nothing_moves():
+    file = io.BytesIO()
+    tar = TarWriter(file)
+    for name, data in (("a.jpg", b"1" * 700), ("a.json", b"{}"), ("b.jpg", b"2" * 512)):
+        tar.add(name, data)
+    tar.finish()
+    before = file.getvalue()
+    first, second = members_from(file, 512, 2, "x.tar")
+    assert [(first.name, first.length), (second.name, second.length)] == [
+        ("a.jpg", 700), ("a.json", 2),
+    ]  # fmt: skip
+    for _ in range(2):  # done again it changes nothing
+        erase_member(file, first, "x.tar")
+        erase_member(file, second, "x.tar")
+        assert [member.name for member in read_members(file, "x.tar")] == ["b.jpg"]
+        now = file.getvalue()
+        assert len(now) == len(before)
+        assert now[512:1212] == bytes(700)
+        assert now[2560:] == before[2560:]
+    assert members_from(file, 512, 2, "x.tar") == [first, second]
+
+
+def test_a_member_that_is_not_where_it_should_be_is_refused():
+    file = io.BytesIO()
+    tar = TarWriter(file)
+    tar.add("a.jpg", b"1" * 700)
+    tar.finish()
+    with pytest.raises(FormatError, match=r"'a.jpg' stands at byte 512; expected 'b.jpg'"):
+        erase_member(file, Member("b.jpg", 512, 700), "x.tar")
+    with pytest.raises(FormatError, match="no member at byte 99328; expected a whole tar"):
+        members_from(file, 99328, 1, "x.tar")

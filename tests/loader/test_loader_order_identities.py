@@ -28,7 +28,7 @@ def reference_rows(order, classes, step, rank, world):
         label for label in range(len(classes.images))
         if classes.images[label] >= drawing.min_images
         and (drawing.sources is None or any(
-            classes.ranges[k][0] <= label < classes.ranges[k][1] for k in drawing.sources
+            label in classes.sources[k] for k in drawing.sources
         ))
     ]  # fmt: skip
     pg, k = drawing.identities, drawing.images

@@ -75,11 +75,12 @@ def test_labels_are_one_contiguous_range_for_each_dataset_in_the_recipes_order(s
 def test_an_identity_without_an_image_left_gets_no_label(storage):
     summary = build(storage, {"dataset": "vgg", "min_images": 5}, "rec")
     assert [c["identity"] for c in rows(storage, "classes")] == ["ann", "cid", "dan", "0", "1"]
+    step = {"rule": "min_images", "rows_in": 35, "taken": 1, "rows_out": 34, "identities": 3}
     assert summary.as_json()["datasets"] == [
-        {"dataset": "vgg", "dataset_index": 0, "labels": [0, 3], "store_index": 8, "rows": 34,
-         "samples": 35, "dropped": {"min_images": 1}},
-        {"dataset": "rec", "dataset_index": 1, "labels": [3, 5], "store_index": 3, "rows": 11,
-         "samples": 11, "dropped": {}},
+        {"dataset": "vgg", "dataset_index": 0, "labels": [0, 3], "classes": 3, "store_index": 8,
+         "rows": 34, "samples": 35, "dropped": {"min_images": 1}, "steps": [step]},
+        {"dataset": "rec", "dataset_index": 1, "labels": [3, 5], "classes": 2, "store_index": 3,
+         "rows": 11, "samples": 11, "dropped": {}, "steps": []},
     ]  # fmt: skip
 
 

@@ -4,14 +4,19 @@ import shutil
 from fractions import Fraction
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.recipes import build, change_fingerprint
 from support.stores import make_dataset
 
 from fusekit.errors import FingerprintError, MixtureError, StorageError
+from fusekit.fingerprint import file_sha256, fingerprint
+from fusekit.loader.loader import MixtureLoader
 from fusekit.mixture.index import open_index
 from fusekit.mixture.mixture import Mixture
+from fusekit.report.verify import verify_store
 from fusekit.store.layout import open_store
+from fusekit.store.sql import query
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,7 @@ def test_no_mixture_is_named_with_the_next_step(storage, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda about: about.update(format_version=2), "has mixture format 2; expected at most 1"),
+        (lambda about: about.update(format_version=3), "has mixture format 3; expected at most 2"),
         (lambda about: about.update(format_version="x"), "mixture.json is damaged; fusekit build"),
         (lambda about: about.pop("datasets"), "mixture.json is damaged"),
         (lambda about: about["recipe"].pop("name"), "mixture.json is damaged"),
@@ -193,3 +198,46 @@ def test_a_dataset_that_was_ingested_anew_is_named(storage, path):
 def test_a_dataset_that_only_grew_is_no_fault(storage, path):
     change_fingerprint(storage, "rec", "2" * 64)
     assert Mixture.open(path).num_classes == 5
+
+
+def as_format_1(path):
+    """Make a mixture what the release before merged labels wrote."""
+    classes = path / "classes.parquet"
+    pq.write_table(pq.read_table(classes).drop_columns(["datasets"]), classes)
+    about = json.loads((path / "mixture.json").read_text())
+    for key in ("findings", "checked_against", "removed", "merged", "digest"):
+        del about[key]
+    for source in about["datasets"]:
+        del source["steps"], source["classes"]
+    size, sha256 = classes.stat().st_size, file_sha256(classes)
+    about |= {"format_version": 1}
+    about["files"]["classes.parquet"] = {"size": size, "sha256": sha256}
+    about["digest"] = fingerprint(about)
+    (path / "mixture.json").write_text(json.dumps(about, indent=1, sort_keys=True))
+
+
+def test_a_mixture_from_before_merged_labels_is_read_as_ever(storage, path):
+    now = Mixture.open(path, verify="files")
+    wanted, fresh = now.classes, query("SELECT * FROM classes", storage.root)
+    as_format_1(path)
+    mixture = Mixture.open(path, verify="files")
+    assert mixture.classes.equals(wanted)
+    assert mixture.dataset_classes(1).tolist() == [2, 3, 4]
+    assert query("SELECT * FROM classes", storage.root).equals(fresh)
+    assert verify_store(storage.root).problems == ()
+    with MixtureLoader(mixture, arrays="numpy", batch_size=None) as loader:
+        assert next(iter(loader)).n_labeled == 22
+    batch = {"size": 32, "unlabeled_fraction": "1/3"}
+    again = build(storage, "vgg", "rec", unlabeled=["crawl"], batch=batch, seed=5)
+    assert (again.state, again.removed, again.sources[0].classes) == ("unchanged", (), 2)
+    assert again.fingerprint == mixture.fingerprint
+
+
+def test_a_rule_of_a_mixture_from_before_steps_is_told(storage, path):
+    build(storage, {"dataset": "vgg", "max_images": 3}, name="n")
+    as_format_1(storage.path("mixtures/n"))
+    (told,) = build(storage, {"dataset": "vgg", "max_images": 3}, name="n").sources
+    (step,) = told.steps
+    assert (step.rule, step.rows_in, step.taken, step.rows_out, step.identities) == (
+        "max_images", 21, 15, 6, None,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from fusekit.cards.card import load_card
 from fusekit.errors import RecipeError
 from fusekit.mixture.drawing import SamplerSettings, Steps, Temperature, Weights
 from fusekit.mixture.recipe import Recipe, load_recipe, recipe_paths
+from fusekit.mixture.rules import Clean, Dedup
 
 NAMES = st.from_regex(r"\A[a-z0-9-]{1,64}\Z")
 COUNTS = st.none() | st.integers(1, 10_000)
@@ -25,6 +26,16 @@ EPOCHS = st.sampled_from(["cycle", "stop_first"]) | st.fixed_dictionaries(
     {"steps": st.integers(1, 10**9)}
 )
 
+PREFIX = st.from_regex(r"\A[0-9a-f]{4,64}\Z")
+UNSURE = st.sampled_from(["keep", "drop"])
+SPLIT = st.sampled_from(["largest", "drop", "keep", "split"])
+CLEAN = st.booleans() | st.fixed_dictionaries(
+    {}, optional={"finding": PREFIX, "unsure": UNSURE, "split": SPLIT}
+)
+DEDUP = st.booleans() | st.fixed_dictionaries(
+    {}, optional={"finding": PREFIX, "across": st.booleans(), "conflicts": UNSURE}
+)
+
 
 @st.composite
 def recipes(draw):
@@ -35,12 +46,15 @@ def recipes(draw):
         fewest, most = draw(COUNTS), draw(COUNTS)
         if fewest and most:
             fewest, most = sorted((fewest, most))
-        labeled.append({"dataset": name, "min_images": fewest, "max_images": most})
+        source = {"dataset": name, "min_images": fewest, "max_images": most}
+        labeled.append(source | draw(st.fixed_dictionaries({}, optional={"clean": CLEAN})))
     unlabeled = []
     for name in names[split:]:
         limit = draw(st.none() | st.floats(0, 1, exclude_min=True))
         prefix = draw(st.none() | st.from_regex(r"\A[0-9a-f]{4,64}\Z")) if limit else None
-        unlabeled.append({"dataset": name, "max_activation": limit, "finding": prefix})
+        drop = draw(st.lists(st.sampled_from(["low-quality", "duplicate"]), unique=True))
+        source = {"dataset": name, "max_activation": limit, "finding": prefix, "drop": drop}
+        unlabeled.append(source)
     share = draw(SHARES)
     batch = {"size": draw(st.integers(1, 4096)), "unlabeled_fraction": str(share)}
     batch |= draw(st.fixed_dictionaries({}, optional={"grouping": GROUPINGS}))
@@ -49,10 +63,16 @@ def recipes(draw):
         batch["by"] = draw(
             st.sampled_from(["images", "identities", weights, {"temperature": draw(WEIGHTS)}])
         )
-    more = draw(st.fixed_dictionaries({}, optional={"epochs": EPOCHS}))
+    exclude = st.fixed_dictionaries(
+        {"evaluation": st.lists(NAMES, min_size=1, max_size=2, unique=True)},
+        optional={"unsure": UNSURE, "identities": st.just({names[0]: ["ann"]}), "finding": PREFIX},
+    )
+    optional = {"epochs": EPOCHS, "exclude": exclude, "dedup": DEDUP, "overlap": PREFIX}
+    more = draw(st.fixed_dictionaries({}, optional=optional))
     return {
         "name": draw(NAMES), "labeled": labeled, "unlabeled": unlabeled, "batch": batch,
-        "labels": draw(st.sampled_from(["keep", "naive"])), "seed": draw(st.integers(0, 2**63 - 1)),
+        "labels": draw(st.sampled_from(["keep", "naive", "merge"])),
+        "seed": draw(st.integers(0, 2**63 - 1)),
     } | more  # fmt: skip
 
 
@@ -113,6 +133,23 @@ def test_a_recipe_without_these_keys_has_the_json_it_had_before_them(tmp_path):
     assert plain["batch"] == {"size": 256, "unlabeled_fraction": "1/4"}
     said = load_recipe(write(tmp_path, epochs="cycle", sampler=None, batch={"grouping": "mixed"}))
     assert said.as_json() == plain
+    said = load_recipe(write(tmp_path, exclude=None, dedup=False, overlap=None))
+    assert said.as_json() == plain
+    said = load_recipe(write(tmp_path, labeled=[{"dataset": "vgg", "clean": False}]))
+    assert said.as_json() == plain
+
+
+def test_true_means_the_defaults_of_a_rule(tmp_path):
+    recipe = load_recipe(write(tmp_path, labeled=[{"dataset": "vgg", "clean": True}], dedup=True))
+    assert recipe.labeled[0].clean == Clean(unsure="keep", split="largest")
+    assert recipe.dedup == Dedup(across=True, conflicts="drop")
+    assert Recipe.model_validate(recipe.as_json()) == recipe
+
+
+def test_identities_of_a_recipe_are_compared_in_composed_letters(tmp_path):
+    exclude = {"identities": {"vgg": ["Andre\u0301"]}}
+    recipe = load_recipe(write(tmp_path, exclude=exclude))
+    assert recipe.exclude.identities == {"vgg": ("Andr\u00e9",)}
 
 
 def test_without_an_unlabeled_dataset_batches_are_labeled_only(tmp_path):
@@ -159,14 +196,43 @@ def test_a_share_is_taken_exactly_as_written(tmp_path, share, exact):
         ({"labeled": [{"dataset": "a", "where": "x" * 10_001}]}, "at most 10000 characters"),
         (
             {"unlabeled": [{"dataset": "a", "finding": "abcd"}]},
-            "unlabeled[0]: finding without max_activation filters nothing",
+            "unlabeled[0]: finding without max_activation or drop filters nothing",
         ),
         (
             {"unlabeled": [{"dataset": "a", "max_activation": 1.5}]},
             "unlabeled[0].max_activation: 1.5; expected less than or equal to 1",
         ),
-        ({"labels": "merge"}, "labels: 'merge' comes with the overlap findings; expected keep or"),
-        ({"labels": "none"}, "labels: 'none'; expected 'keep' or 'naive'"),
+        ({"labels": "none"}, "labels: 'none'; expected 'keep', 'naive' or 'merge'"),
+        ({"overlap": "xyz"}, "overlap: 'xyz'"),
+        ({"exclude": {}}, "exclude: names nobody; expected evaluation: [DATASET] or identities"),
+        ({"exclude": {"evaluation": ["lfw"], "unsre": "keep"}}, "did you mean 'unsure'?"),
+        ({"exclude": {"evaluation": ["lfw", "lfw"]}}, "the evaluation set 'lfw' is there twice"),
+        (
+            {"exclude": {"identities": {"vgg": ["a"]}, "finding": "abcd"}},
+            "exclude: finding without evaluation excludes nobody; add evaluation",
+        ),
+        (
+            {"exclude": {"identities": {"vgf": ["a"]}}},
+            "exclude.identities: no labeled dataset is named 'vgf'; did you mean 'vgg'?",
+        ),
+        (
+            {"labeled": [{"dataset": "a", "clean": {"splt": "drop"}}]},
+            "ten.yaml: labeled[0].clean: unknown key 'splt'; did you mean 'split'?",
+        ),
+        ({"labeled": [{"dataset": "a", "clean": 3}]}, "labeled[0].clean: 3"),
+        (
+            {"labeled": [{"dataset": "a", "clean": {"split": "half"}}]},
+            "labeled[0].clean.split: 'half'; expected 'largest', 'drop', 'keep' or 'split'",
+        ),
+        (
+            {"dedup": {"conflict": "drop"}},
+            "dedup: unknown key 'conflict'; did you mean 'conflicts'",
+        ),
+        ({"dedup": {"across": 1}}, "dedup.across: 1; expected a valid boolean"),
+        (
+            {"unlabeled": [{"dataset": "a", "drop": ["lowquality"]}]},
+            "unlabeled[0].drop[0]: 'lowquality'; expected 'low-quality' or 'duplicate'",
+        ),
         ({"seed": -1}, "seed: -1; expected greater than or equal to 0"),
         ({"seed": True}, "seed: True; expected a valid integer"),
         ({"name": "Ten"}, "ten.yaml: name: 'Ten'"),

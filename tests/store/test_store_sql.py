@@ -1,3 +1,4 @@
+import shutil
 import threading
 import time
 
@@ -6,6 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.recipes import (
+    change_fingerprint,
+    contaminated,
+    give_activations,
+    give_finding,
+    same_person,
+)
 from support.stores import make_dataset, pairs_table
 
 from fusekit.errors import SqlError, StorageError, StoreError
@@ -59,9 +67,31 @@ def store(place):
         "unlabeled": [{"dataset": "crawl"}],
     }  # fmt: skip
     build_mixture(Recipe.model_validate(recipe), storage.root)
+    give_findings(storage)
     (place / "secret.txt").write_text(SECRET)
     pq.write_table(pa.table({"secret": [SECRET]}), place / "secret.parquet")
     return storage.root
+
+
+def give_findings(storage):
+    """One finding of each kind, of one row, or one a sample of the crawl."""
+    keys = pq.read_table(storage.path("datasets/crawl/samples-000000.parquet"))["key"].to_pylist()
+    first, *_ = pq.read_table(storage.path("datasets/vgg/samples-000000.parquet"))[
+        "key"
+    ].to_pylist()
+    ann = {"identity": "ann", "identity_index": 0}
+    give_finding(storage, "overlap", ["vgg", "rec"], [
+        same_person(storage, ("vgg", "ann"), ("rec", "0"), 0),
+        same_person(storage, ("vgg", "bob"), ("rec", "1"), 1) | {"identity_a": ""},
+    ])  # fmt: skip
+    row = contaminated(storage, "vgg", "ann", "lfw")
+    give_finding(storage, "contamination", ["vgg"], [row], also=["lfw"])
+    give_finding(storage, "label-noise", ["vgg"], [{"key": first} | ann, {"key": ""} | ann])
+    give_finding(storage, "clusters", ["crawl"], [{"key": key} for key in keys])
+    give_finding(storage, "duplicates", ["vgg"], [{"group": 0, "dataset": "vgg", "key": first}])
+    give_activations(
+        storage, "crawl", ["vgg"], [{"key": k, "activation": 0.5, "cosine": 0.1} for k in keys]
+    )
 
 
 @pytest.fixture
@@ -183,7 +213,7 @@ TRICKS = {
     "-- nothing": "holds 0 statements",
     "WITH x AS (INSERT INTO samples VALUES (1) RETURNING *) FROM x": "INSERT|a CTE needs a SELECT",
     "WITH x AS (DELETE FROM samples RETURNING *) FROM x": "DELETE|a CTE needs a SELECT",
-    "SELECT * FROM '{secret}'": "no view named '{secret}'; expected one of classes, datasets",
+    "SELECT * FROM '{secret}'": "no view named '{secret}'; expected one of activations, classes",
     "SELECT * FROM '{parquet}'": "no view named",
     'SELECT * FROM "{parquet}"': "no view named",
     "SELECT (SELECT secret FROM '{parquet}')": "no view named",
@@ -379,3 +409,67 @@ def test_a_type_that_parquet_lacks_is_one_line_and_leaves_no_file(store, tmp_pat
     with pytest.raises(SqlError, match=r"out.parquet: can't hold the result: .*interval; cast"):
         write_parquet(table, tmp_path / "out.parquet")
     assert not list(tmp_path.iterdir())
+
+
+FINDINGS = {
+    "overlap": 1, "contamination": 1, "label_noise": 1, "clusters": 20, "duplicates": 1,
+    "activations": 20,
+}  # fmt: skip
+
+
+@pytest.fixture
+def own(store, tmp_path):
+    return open_store(shutil.copytree(store, tmp_path / "own"))
+
+
+@pytest.mark.parametrize("view", FINDINGS)
+def test_a_view_of_findings_tells_which_finding_and_whether_it_holds(own, view):
+    sql = f"SELECT finding, fresh, count(*) AS n FROM {view} GROUP BY ALL"
+    (row,) = query(sql, own.root).to_pylist()
+    kind = {"label_noise": "label-noise", "activations": "activation"}.get(view, view)
+    assert own.names(f"findings/{kind}") == [row["finding"]]
+    assert (row["fresh"], row["n"]) == (True, FINDINGS[view])
+    for name in ("vgg", "crawl"):
+        change_fingerprint(own, name, "1" * 64)
+    (row,) = query(sql, own.root).to_pylist()
+    assert (row["fresh"], row["n"]) == (False, FINDINGS[view])
+
+
+def test_views_of_findings_join_the_samples_they_speak_of(own):
+    sql = (
+        "SELECT n.dataset, n.identity, s.source FROM label_noise AS n "
+        "JOIN samples AS s ON s.dataset = n.dataset AND s.key = n.key"
+    )
+    (row,) = query(sql, own.root).to_pylist()
+    assert row["dataset"] == "vgg"
+    assert row["source"].endswith(".jpg")
+    sql = "SELECT DISTINCT nearest_identity FROM activations WHERE dataset = 'crawl'"
+    assert query(sql, own.root).to_pylist() == [{"nearest_identity": "ann"}]
+
+
+def test_what_findings_say_of_erased_samples_is_hidden(own):
+    for name in ("vgg", "crawl"):
+        path = own.path(f"datasets/{name}/samples-000000.parquet")
+        table = pq.read_table(path)
+        at = table.schema.get_field_index("length")
+        lengths = pa.array([0, *table["length"].to_pylist()[1:]], pa.int32())
+        pq.write_table(table.set_column(at, table.schema.field(at), lengths), path)
+    left = {view: query(f"SELECT * FROM {view}", own.root).num_rows for view in FINDINGS}
+    assert left == FINDINGS | {
+        "label_noise": 0, "duplicates": 0, "clusters": 19, "activations": 19,
+    }  # fmt: skip
+
+
+def test_a_finding_from_before_a_column_is_shown_without_it(own):
+    (name,) = own.names("findings/activation")
+    path = own.path(f"findings/activation/{name}/table.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["low_quality"]), path)
+    rows = query("SELECT low_quality, activation FROM activations", own.root).to_pylist()
+    assert {tuple(row.values()) for row in rows} == {(None, 0.5)}
+
+
+def test_a_finding_without_its_table_is_named(own):
+    (name,) = own.names("findings/overlap")
+    own.remove(f"findings/overlap/{name}/table.parquet")
+    with pytest.raises(SqlError, match=f"findings/overlap/{name}/table.parquet: is missing"):
+        query("SELECT 1", own.root)

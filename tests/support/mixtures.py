@@ -88,6 +88,9 @@ class HandMadeMixture:
             digest=np.frombuffer(digests, np.uint8).reshape(-1, 8),
         )
 
+    def dataset_classes(self, source):
+        return np.arange(*self.class_ranges[source])
+
     def key(self, row):
         return f"key{row:05d}_00"
 

@@ -53,7 +53,9 @@ def class_rows(sources, seed=0):
     label = np.concatenate(labels)
     images = np.bincount(label, minlength=first)
     rows = np.argsort(label, kind="stable").astype(np.int32)
-    return label, ClassRows(images, np.cumsum(images) - images, rows, np.array(ranges))
+    return label, ClassRows(
+        images, np.cumsum(images) - images, rows, [np.arange(*r) for r in ranges]
+    )
 
 
 @st.composite

@@ -94,7 +94,7 @@ def make_dataset(
     with spool_protocol(storage, name, batches) as spool:
         keep_protocol(storage, name, spool)
     inputs = {
-        "dataset": name, "seed": seed, "people": people, "items": {"count": len(people)},
+        "dataset": name, "seed": seed, "people": fingerprint(people), "items": {"count": len(people)},
         "protocol": spool.digests,
     }  # fmt: skip
     plan = {"fingerprint": fingerprint(inputs), "units": len(units), "inputs": inputs}

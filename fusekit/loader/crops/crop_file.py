@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import mmap
 import os
 from contextlib import contextmanager
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MOST: Final = 20 * 10**9  # bytes, where nobody gives a size
+SUFFIX: Final = ".crops"
 
 _MAGIC: Final = b"fusekit decoded crops 1\n"
 _PAGE: Final = 4096
 _MARK: Final = 8
-_SUFFIX: Final = ".crops"
 _LOCK: Final = ".lock"
 
 
@@ -53,7 +54,7 @@ class CropLayout:
     @property
     def name(self) -> str:
         """The file's name."""
-        return fingerprint(self.about)[:32] + _SUFFIX
+        return fingerprint(self.about)[:32] + SUFFIX
 
     @property
     def head(self) -> bytes:
@@ -118,6 +119,14 @@ class CropFile:
         """
         self._write(memoryview(mark.to_bytes(_MARK, "little")), self._marks_at + slot * _MARK)
 
+    def sync(self) -> None:
+        """Wait until what was written is on the disk.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        os.fsync(self._fd)
+
     def close(self) -> None:
         """Let go of the file; another process may then remove it."""
         self.marks, self.crops = np.empty(0, np.uint64), np.empty((0, 0), np.uint8)
@@ -170,6 +179,35 @@ def open_crop_file(folder: Path, layout: CropLayout, bound: int | None) -> CropF
         return None
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """Read whose crops a file holds; empty where it is damaged or gone."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PAGE)
+        about = json.loads(head.removeprefix(_MAGIC).partition(b"\n")[0])
+    except (OSError, ValueError):
+        return {}
+    return about if head.startswith(_MAGIC) and isinstance(about, dict) else {}
+
+
+def open_whole_file(path: Path, layout: CropLayout) -> CropFile | None:
+    """Open a file as it is, beside whoever uses it; None where it has no slot.
+
+    Raises:
+        OSError: It can't be opened.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    capacity = layout.capacity(os.fstat(fd).st_size)
+    if capacity <= 0:
+        os.close(fd)
+        return None
+    try:
+        return CropFile(fd, layout, capacity)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
 def _fit(fd: int, folder: Path, layout: CropLayout, bound: int, *, alone: bool) -> int:
     """Give a file its head and its size; return its slots, none where it is not to be used."""
     room = bound - _make_room(folder, layout, bound)
@@ -190,7 +228,7 @@ def _fit(fd: int, folder: Path, layout: CropLayout, bound: int, *, alone: bool) 
 
 def _make_room(folder: Path, layout: CropLayout, bound: int) -> int:
     """Remove other files until a whole one fits; return the bytes of those that stay."""
-    files = [p for p in folder.glob(f"*{_SUFFIX}") if p.name != layout.name]
+    files = [p for p in folder.glob(f"*{SUFFIX}") if p.name != layout.name]
     sizes = {p: p.stat().st_size for p in files}
     # By their sizes, not by what is written of them: a sparse file in use may still fill up.
     for path in sorted(files, key=lambda p: (p.stat().st_mtime_ns, p.name)):
@@ -214,7 +252,7 @@ def _remove(path: Path) -> bool:
 
 def _default_bound(folder: Path) -> int:
     disk = os.statvfs(folder)
-    written = sum(p.stat().st_blocks * 512 for p in folder.glob(f"*{_SUFFIX}"))
+    written = sum(p.stat().st_blocks * 512 for p in folder.glob(f"*{SUFFIX}"))
     return min(MOST, written + disk.f_bavail * disk.f_frsize // 2)
 
 

@@ -21,7 +21,7 @@ from fusekit.errors import LoaderError
 from fusekit.rng import U64, derive, permute, rank_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fusekit.loader.order.shuffle import Rows
 
@@ -60,13 +60,13 @@ class ClassRows:
         images: Rows of each class, ``(classes,)``; a class's place is its label.
         first: Where they begin in ``rows``, ``(classes,)``.
         rows: Labeled rows, sorted by class.
-        ranges: First label and one past the last of each labeled source, ``(sources, 2)``.
+        sources: Labels of each labeled source, ascending; merged labels are of several.
     """
 
     images: npt.NDArray[np.integer]
     first: npt.NDArray[np.integer]
     rows: npt.NDArray[np.integer]
-    ranges: npt.NDArray[np.integer]
+    sources: Sequence[npt.NDArray[np.integer]]
 
 
 class Identities:
@@ -92,17 +92,18 @@ class Identities:
         if drawing.sources is not None:
             asked = np.zeros(len(chosen), bool)
             for source in drawing.sources:
-                asked[slice(*classes.ranges[source].tolist())] = True
+                asked[classes.sources[source]] = True
             chosen &= asked
         self._labels = np.flatnonzero(chosen)
         self._images = np.asarray(classes.images[self._labels], np.int64)
         self._first = np.asarray(classes.first[self._labels], np.int64)
         self._rows = classes.rows
         self._drawing, self._seed = drawing, seed
+        self._image_seed = derive(seed, "images")
+        self._look_seed = derive(seed, "identities", "augment")
         self.classes, self.left_out = len(self._labels), len(chosen) - len(self._labels)
         self.steps = self.classes // drawing.identities
-        edges = np.searchsorted(self._labels, classes.ranges)
-        self.per_source: list[int] = np.diff(edges, axis=1).ravel().tolist()
+        self.per_source = [int(np.count_nonzero(chosen[mine])) for mine in classes.sources]
         if not self.steps:
             raise LoaderError(
                 "sampler", f"{self.classes} identities to draw from",
@@ -146,9 +147,9 @@ class Identities:
         image = permute(place, np.repeat(n, images), key).astype(np.int64)
         rows = self._rows[np.repeat(self._first[at], images) + image].astype(np.int64)
         # An ordinal may pass 2**64; keys take integers modulo that.
-        ordinal = np.full(len(rows), (visit * images) & _MASK, np.uint64)
-        ordinal += np.tile(np.arange(images, dtype=np.uint64), len(at))
-        return rows, rank_words(np.stack([label, ordinal], 1), self._look_seed)
+        ordinal = np.full((len(at), images), (visit * images) & _MASK, np.uint64)
+        ordinal += np.arange(images, dtype=np.uint64)
+        return rows, rank_words(np.stack([label, ordinal.ravel()], 1), self._look_seed)
 
     def others(self, step: int, ordinal: int) -> Iterator[int]:
         """Give the other images of a row's class, each once: those after it in its cycle first.
@@ -166,14 +167,6 @@ class Identities:
         for start in range(1, n, _CHUNK):
             after = np.arange(start, min(start + _CHUNK, n)) + int(place[image])
             yield from self._rows[first + permute(after % n, n, key).astype(np.int64)].tolist()
-
-    @property
-    def _image_seed(self) -> int:
-        return derive(self._seed, "images")
-
-    @property
-    def _look_seed(self) -> int:
-        return derive(self._seed, "identities", "augment")
 
     def _classes(self, step: int, slots: Rows) -> tuple[int, Rows]:
         """Give the visit of a step, and the places of its slots' classes among those chosen."""

@@ -29,6 +29,8 @@ from fusekit.store import layout
 from fusekit.store.tables import read_table
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from fusekit.mixture.mixture import Mixture, Source
 
 POOLED: Final = "pooled"
@@ -117,8 +119,13 @@ def class_rows(mixture: Mixture) -> ClassRows:
     )
     return ClassRows(
         table["images"].to_numpy(), table["first_row"].to_numpy(), mixture.by_class,
-        mixture.class_ranges,
+        _labels_of(mixture),
     )  # fmt: skip
+
+
+def _labels_of(mixture: Mixture) -> list[npt.NDArray[np.int64]]:
+    labeled = [source.index for source in mixture.sources if source.kind == "labeled"]
+    return [mixture.dataset_classes(source) for source in labeled]
 
 
 def _grouping(given: str) -> Grouping:
@@ -161,8 +168,9 @@ def _weights(
     if isinstance(by, Sequence) and not isinstance(by, str):
         return tuple(_integer(weight) for weight in by)
     names, images = [s.name for s in labeled], [s.rows for s in labeled]
-    ranges = mixture.class_ranges.tolist() if by == "identities" else [[0, 0]] * len(labeled)
-    identities = [end - first for first, end in ranges]
+    identities = [0] * len(labeled)
+    if by == "identities":
+        identities = [len(labels) for labels in _labels_of(mixture)]
     return cast(
         "tuple[int, ...]",
         _said("weights", lambda: weights_by(parse_by(by), names, images, identities)),

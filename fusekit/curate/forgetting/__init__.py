@@ -1,0 +1,1 @@
+"""The steps of an erasure: find, note, overwrite, blank, prove."""

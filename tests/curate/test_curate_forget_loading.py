@@ -1,0 +1,116 @@
+"""Trainings go on while and after somebody is erased, and nobody serves them the erased crops."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.erasures import crop_of, make_whole_store, samples
+
+from fusekit.curate.forget import forget
+from fusekit.faces.image import decode_image
+from fusekit.loader.loader import MixtureLoader
+from fusekit.mixture.build import build_mixture
+from fusekit.mixture.mixture import Mixture
+from fusekit.report.verify import verify_store
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("loading") / "store"
+    make_whole_store(path)
+    return path
+
+
+@pytest.fixture
+def store(whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSEKIT_CACHE", str(tmp_path / "cache"))
+    return Path(shutil.copytree(whole, tmp_path / "store"))
+
+
+def crops_of(store, person):
+    rows = [row for row in samples(store, "people") if row["identity"] == person]
+    return {decode_image(crop_of(store, row), row["key"]).tobytes() for row in rows}
+
+
+def loader(store, **options):
+    options = {"batch_size": None, "arrays": "numpy", "layout": "hwc", "threads": 1,
+               "max_bad": 1.0, "augment": None} | options  # fmt: skip
+    return MixtureLoader(Mixture.open("ten", store), **options)
+
+
+def seen(batches):
+    return {np.ascontiguousarray(image).tobytes() for batch in batches for image in batch.images}
+
+
+def test_a_loader_that_was_open_before_gets_no_erased_crop(store):
+    erased = crops_of(store, "Ann Lee")
+    with loader(store) as batches:
+        assert seen(batches) & erased
+        forget(identity="Ann Lee", store=store)
+        list(batches)  # the first of these were ready before
+        again = list(batches)
+        assert not seen(again) & erased
+        assert all(len(batch.labels) == 8 for batch in again)
+
+
+def test_a_state_saved_before_is_taken_after(store):
+    with loader(store) as batches:
+        steps = iter(batches)
+        next(steps)
+        state = batches.state_dict()
+        expected = [batch.labels.tolist() for batch in steps]
+    erased = crops_of(store, "bob")
+    forget(identity="bob", store=store)
+    with loader(store) as batches:
+        batches.load_state_dict(state)
+        found = list(batches)
+    assert len(found) == len(expected)
+    assert not seen(found) & erased
+
+
+def test_decoded_crops_are_overwritten_in_their_file(store, tmp_path):
+    erased, others = crops_of(store, "Ann Lee"), crops_of(store, "bob")
+    cache = {"decoded": True, "shards": False, "size": 10**8}
+    with loader(store, cache=cache) as batches:
+        for _ in range(2):
+            list(batches)
+        (file,) = (tmp_path / "cache/decoded").glob("*.crops")
+        assert any(crop in file.read_bytes() for crop in erased)
+        forget(identity="Ann Lee", store=store)
+        kept = file.read_bytes()
+        assert not any(crop in kept for crop in erased)
+        assert any(crop in kept for crop in others)
+        list(batches)  # the first of these were ready before
+        assert not seen(batches) & erased
+
+
+def test_cached_shards_and_tables_of_an_object_store_are_dropped(store, tmp_path):
+    mixture = (store / "mixtures/ten/mixture.json").read_bytes()
+    shards = [hashlib.sha256(path.read_bytes()).hexdigest()
+              for path in sorted((store / "datasets/people/shards").glob("*.tar"))]  # fmt: skip
+    cached = [tmp_path / "cache/shards" / f"{digest}.tar" for digest in [*shards, "0" * 64]]
+    tables = tmp_path / "cache/mixtures" / hashlib.sha256(mixture).hexdigest()[:32]
+    for path in (*cached, tables / "classes.parquet"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"some bytes")
+    forget(identity="Ann Lee", store=store)
+    assert [path.exists() for path in cached] == [False, False, True]
+    assert not tables.exists()
+
+
+def test_a_mixture_that_was_built_before_is_still_the_recipes(store):
+    forget(identity="Ann Lee", store=store)
+    recipe = Mixture.open("ten", store).recipe
+    assert build_mixture(recipe, store).state == "unchanged"
+
+
+def test_a_mixture_that_is_built_after_has_another_fingerprint(store):
+    before = Mixture.open("ten", store)
+    forget(identity="Ann Lee", store=store)
+    summary = build_mixture(before.recipe, store, overwrite=True)
+    assert summary.fingerprint != before.fingerprint
+    assert summary.labeled == before.labeled - 9
+    assert build_mixture(before.recipe, store).state == "unchanged"
+    assert verify_store(store).problems == ()
