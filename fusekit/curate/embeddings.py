@@ -39,7 +39,8 @@ def open_embeddings(
     Args:
         storage: The store.
         datasets: Whose embeddings.
-        wanted: A model's registry name, pack or path; None chooses as said above.
+        wanted: A model's registry name, pack or path, or the name of one whose embeddings stand
+            for all of the datasets; None chooses as said above.
         head: A head whose embedder it must be; None for none.
         report: Told of progress.
 
@@ -52,6 +53,8 @@ def open_embeddings(
     model: EmbeddingModel | None = None
     if wanted is None:
         model = _standing_model(storage, datasets, head)
+    else:
+        model = _standing_by_name(storage, datasets, wanted)
     if model is None:
         resolved = resolve_model(wanted or DEFAULT_EMBEDDER, "embed", report)
         model = embedding_model(resolved)
@@ -85,6 +88,20 @@ def _standing_model(
             )  # fmt: skip
         models = whole
     return next(iter(models.values()), None)
+
+
+def _standing_by_name(
+    storage: Storage, datasets: Sequence[DatasetInfo], wanted: str
+) -> EmbeddingModel | None:
+    """Find embeddings by the name that `fusekit embed` printed, or by their folder's."""
+    first, *others = [embedding_models(storage, info.name) for info in datasets]
+    named = [
+        model
+        for model in first
+        if wanted in (model.name, model.folder) and all(model in found for found in others)
+    ]
+    # Two files of one name: only the folder's name, which has the digest, tells them apart.
+    return named[0] if len(named) == 1 else None
 
 
 def _whole(storage: Storage, info: DatasetInfo, model: EmbeddingModel) -> bool:

@@ -31,6 +31,8 @@ from fusekit.models.registry import resolve_model
 from fusekit.progress import Progress, Report, silent
 from fusekit.schema import MANIFEST_SCHEMA
 from fusekit.store import layout
+from fusekit.store.embeddings import EmbeddingModel
+from fusekit.store.findings import list_findings
 from fusekit.store.tables import read_table
 from fusekit.store.tombstones import (
     JOURNAL,
@@ -150,7 +152,8 @@ def forget(
         dataset: Where to look for it; None looks everywhere.
         everywhere: Erase it in every dataset, with copies of its pictures; for an identity also
             those that a fresh overlap finding decides to be the same person.
-        embedder: Only overlap findings by this model: registry name, pack or path.
+        embedder: Only overlap findings by this model: the name that they have, or a registry name,
+            pack or path.
         dry_run: Tell what would be erased and erase nothing.
         store: Path of the store; None takes ``$FUSEKIT_STORE``, else ``./fusekit-store``.
         confirm: Asked with what would be erased; False erases nothing. None: nobody is asked.
@@ -173,7 +176,7 @@ def forget(
         raise UsageError(
             "forget", f"{len(given) or 'none'} of --identity, --source and --key", "one of them"
         )
-    model = None if embedder is None else resolve_model(embedder, "embed", report).sha256
+    model = None if embedder is None else _digest_of(storage, embedder, report)
     request = Request(identity, source, key, dataset, everywhere=everywhere, embedder=model)
     if dry_run:
         return _result(*_plan(storage, find_targets(storage, request)), dry_run=True)
@@ -195,6 +198,15 @@ def forget(
         with _all_locks(storage, [target.info.name for target in targets]):
             result = _forget(storage, targets, report)
         return result if before is None else _together(before, result)
+
+
+def _digest_of(storage: Storage, embedder: str, report: Report) -> str:
+    """Give the sha256 of a model that findings name; the model itself need not be here."""
+    for finding in list_findings(storage, "overlap"):
+        model = EmbeddingModel(**finding.about["model"])
+        if embedder in (model.name, model.folder):
+            return model.sha256
+    return resolve_model(embedder, "embed", report).sha256
 
 
 def _go_on(storage: Storage, report: Report) -> ForgetResult | None:
