@@ -6,56 +6,19 @@ The numbers are those that ``fusekit filter --truth`` prints.
 
 import json
 
-import numpy as np
 import pytest
-from support.people import make_people
+from support.known_crawl import make_known_crawl
 from typer.testing import CliRunner
 
 from fusekit.cli.main import app
-from fusekit.schema import IDENTITIES_SCHEMA
-from fusekit.store import layout
-from fusekit.store.datasets import open_dataset
-from fusekit.store.embeddings import EmbeddingSet
-from fusekit.store.layout import open_store, sample_key
-from fusekit.store.tables import read_table
 
 pytestmark = pytest.mark.shared
-
-IN_BOTH = {"07232"}  # CelebA's number of Neil Patrick Harris, whom Pins has too
-
-
-def people_of(store, name):
-    """Display name to embeddings (n, D)."""
-    names = read_table(store, layout.identities(name), IDENTITIES_SCHEMA).to_pylist()
-    by_index = {row["identity_index"]: row["name"] for row in names}
-    people = {}
-    for block in EmbeddingSet.open(store, open_dataset(store, name)).blocks():
-        for index, vector in zip(block.identity_index.tolist(), block.vectors, strict=True):
-            people.setdefault(by_index[index], []).append(vector)
-    return {name: np.stack(vectors) for name, vectors in people.items()}
 
 
 @pytest.fixture(scope="module")
 def known_among_strangers(real_store, tmp_path_factory):
     """A store with ``known`` and ``crawl``, and the crawl's truth file."""
-    real = open_store(real_store)
-    pins, celeba = people_of(real, "pins"), people_of(real, "celeba")
-    folder = tmp_path_factory.mktemp("real-filter")
-    storage = open_store(folder / "store", create=True)
-    labeled = {name: vectors[::2] for name, vectors in pins.items()}
-    make_people(storage, "known", labeled, unit_size=8192)
-    known = [vectors[1::2] for vectors in pins.values()]
-    assert set(celeba) > IN_BOTH
-    strangers = [vectors for name, vectors in celeba.items() if name not in IN_BOTH]
-    make_people(storage, "crawl", np.concatenate(known + strangers), unit_size=8192)
-    count = sum(map(len, known))
-    lines = [
-        f"{sample_key(f'crawl/{i:05d}.jpg', 0)},{int(i < count)}"
-        for i in range(count + sum(map(len, strangers)))
-    ]
-    truth = folder / "truth.csv"
-    truth.write_text("\n".join(["key,known", *lines]))
-    return storage.root, truth
+    return make_known_crawl(real_store, tmp_path_factory.mktemp("real-filter"))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
