@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -q
 HAS_PIP := $(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip
 SOURCES := fusekit tests docs hatch_build.py
 # What an install compiles, where there is a C compiler.
-BUILT := hatch_build.py $(wildcard fusekit/loader/crops/*.c fusekit/loader/crops/*.h)
+BUILT := hatch_build.py $(wildcard fusekit/*/*.c fusekit/loader/crops/*.c fusekit/loader/crops/*.h)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for each test worker: pools of every library on top of them only get in their way.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fusekit.curate.overlap import find_overlap as find_overlap
     from fusekit.curate.review import apply_review as apply_review
     from fusekit.errors import FusekitError as FusekitError
+    from fusekit.evaluation.evaluate import evaluate as evaluate
     from fusekit.export.mixture import export_mixture as export_mixture
     from fusekit.export.pairs import export_pairs as export_pairs
     from fusekit.ingest.dataset import ingest_dataset as ingest_dataset
@@ -60,6 +61,7 @@ _HOME: Final = {
     "cluster_dataset": "curate.clusters",
     "collect_stats": "report.stats",
     "embed_dataset": "curate.embed",
+    "evaluate": "evaluation.evaluate",
     "export_mixture": "export.mixture",
     "export_pairs": "export.pairs",
     "export_review": "report.review_folder",
@@ -94,6 +96,7 @@ __all__ = [
     "cluster_dataset",
     "collect_stats",
     "embed_dataset",
+    "evaluate",
     "export_mixture",
     "export_pairs",
     "export_review",

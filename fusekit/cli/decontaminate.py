@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusekit.cli.complete import complete_stored
-from fusekit.cli.options import AsJson, Embedder, Store
+from fusekit.cli.options import Aliases, AsJson, Embedder, Store
 from fusekit.cli.progress import progress
 from fusekit.cli.sheet import ContactSheet, write_sheet
 from fusekit.cli.show import remark, show_json, show_line, show_pairs, show_table
@@ -43,6 +43,7 @@ def decontaminate(
             "--false-match", metavar="RATE", help="Share of strangers that may pass as one person."
         ),
     ] = 1e-6,
+    aliases: Aliases = None,
     embedder: Embedder = None,
     contact_sheet: ContactSheet = None,
     store: Store = None,
@@ -57,13 +58,15 @@ def decontaminate(
     Example:
       fusekit decontaminate vggface2 ms1m --against lfw --store faces
     """
+    from fusekit.curate.aliases import read_aliases
     from fusekit.curate.decontaminate import find_contamination, sort_out
 
+    known = read_aliases(aliases) if aliases else None
     training, evaluation = sort_out(datasets, against or (), store)
     with progress() as report:
         result = find_contamination(
             training, against=evaluation, embedder=embedder, false_match=false_match,
-            store=store, report=report,
+            aliases=known, store=store, report=report,
         )  # fmt: skip
     write_sheet(contact_sheet, "contamination", result, store)
     show_contamination(result, as_json=as_json)

@@ -126,16 +126,19 @@ def show_histogram(histogram: list[dict[str, Any]]) -> None:
     """Show the cumulative table of activations, in percent, a line a nearest dataset."""
     show_line()
     edges = [f"<{edge.removeprefix('0')}" for edge in histogram[0]["below"]]
-    lines = [
-        [h["dataset"] or "all", h["samples"], *(round(100 * x, 1) for x in shares(h))]
-        for h in histogram
-    ]
+    lines = [[h["dataset"] or "all", h["samples"], *map(_short, shares(h))] for h in histogram]
     show_table(("nearest, %", "samples", *edges, ">=.9"), lines)
 
 
 def shares(line: dict[str, Any]) -> list[float]:
     """Give the shares of one line of the table, those under each tenth and the rest."""
     return [*line["below"].values(), line["rest"]]
+
+
+def _short(share: float) -> float:
+    """Give percents in four signs at most: twelve columns stand in a terminal's 80."""
+    tenths = round(100 * share, 1)
+    return 100 if tenths == 100 else tenths
 
 
 def percent(share: float) -> str:

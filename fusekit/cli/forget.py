@@ -36,7 +36,7 @@ def forget(
         bool,
         typer.Option(
             "--everywhere",
-            help="In all datasets; a person also where overlap says it is the same one.",
+            help="In all datasets; a person also where findings say it is the same one.",
         ),
     ] = False,
     dry_run: Annotated[

@@ -16,6 +16,7 @@ from fusekit.cli.decontaminate import decontaminate
 from fusekit.cli.dedup import dedup
 from fusekit.cli.demo import demo
 from fusekit.cli.embed import embed
+from fusekit.cli.evaluate import evaluate
 from fusekit.cli.export import export
 from fusekit.cli.filter import filter_
 from fusekit.cli.forget import forget
@@ -50,6 +51,7 @@ app.command("cluster")(cluster)
 app.command("review")(review)
 app.command("build-mixture")(build)
 app.command("bench-loader")(bench)
+app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("forget")(forget)
 app.command("sql")(sql)

@@ -38,3 +38,9 @@ Embedder: TypeAlias = Annotated[
         help="Whose embeddings to compare; without: those that stand.",
     ),
 ]
+Aliases: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--aliases", metavar="FILE.csv", help="Other names of people: columns alias and name."
+    ),
+]

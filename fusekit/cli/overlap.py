@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from fusekit.cli.complete import complete_stored
-from fusekit.cli.options import AsJson, Embedder, Store
+from fusekit.cli.options import Aliases, AsJson, Embedder, Store
 from fusekit.cli.progress import progress
 from fusekit.cli.sheet import ContactSheet, write_sheet
 from fusekit.cli.show import remark, show_json, show_line, show_pairs, show_table
@@ -29,6 +29,7 @@ def overlap(
             help="Share of the pairs of strangers that may be called the same.",
         ),
     ] = 1e-6,
+    aliases: Aliases = None,
     embedder: Embedder = None,
     contact_sheet: ContactSheet = None,
     store: Store = None,
@@ -43,12 +44,15 @@ def overlap(
     Example:
       fusekit overlap vggface2 ms1m --store faces
     """
+    from fusekit.curate.aliases import read_aliases
     from fusekit.curate.overlap import find_overlap
 
+    known = read_aliases(aliases) if aliases else None
     with progress() as report:
         result = find_overlap(
-            datasets, embedder=embedder, false_match=false_match, store=store, report=report
-        )
+            datasets, embedder=embedder, false_match=false_match, aliases=known, store=store,
+            report=report,
+        )  # fmt: skip
     write_sheet(contact_sheet, "overlap", result, store)
     show_overlap(result.as_json(), as_json=as_json)
 
@@ -63,7 +67,7 @@ def show_overlap(about: dict[str, Any], *, as_json: bool) -> None:
     rows = [
         [
             _person(pair["a"], pair["name_a"]), _person(pair["b"], pair["name_b"]),
-            round(pair["score"], 2), f"{pair['votes']}/{pair['compared']}", pair["name_match"],
+            round(pair["score"], 3), f"{pair['votes']}/{pair['compared']}", pair["name_match"],
             pair["decision"],
         ]
         for pair in about["pairs"]

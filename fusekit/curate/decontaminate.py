@@ -21,13 +21,15 @@ from fusekit.curate import identity_pairs, names, templates, thresholds
 from fusekit.curate.contamination import ContaminationResult, Found, Searched
 from fusekit.curate.embeddings import open_embeddings
 from fusekit.curate.evaluation_people import evaluation_gallery
-from fusekit.curate.identity_pairs import Gallery, Limits, compare, limits_between, make_gallery
+from fusekit.curate.gallery import Gallery, make_gallery
+from fusekit.curate.identity_pairs import compare
 from fusekit.curate.names import fold_aliases
 from fusekit.curate.overlap import (
     DEFAULT_FALSE_MATCH,
     LARGEST_FALSE_MATCH,
     SMALLEST_FALSE_MATCH,
 )
+from fusekit.curate.pair_decisions import Limits, limits_between
 from fusekit.curate.published import PublishedList, published_list
 from fusekit.curate.thresholds import joint_threshold
 from fusekit.errors import UsageError

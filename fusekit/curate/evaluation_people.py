@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fusekit.curate.identity_pairs import Gallery, gallery_of
+from fusekit.curate.gallery import Gallery, gallery_of
 from fusekit.curate.templates import Templates, make_templates, sample_templates, trimmed_mean
 from fusekit.schema import PAIRS_SCHEMA
 from fusekit.store import layout

@@ -73,6 +73,8 @@ def find_exact(
         for info, first in zip(infos, first_rows, strict=True)
         for name, first in _files(storage, info, first)
     ]
+    if not files:  # datasets without a sample have none, and a view of nothing is no SQL
+        return {"source": _pairs([]), "content": _pairs([])}
     with open_session([path for path, _ in files]) as connection:
         try:
             selects = [_select(path, first) for path, first in files]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fusekit.curate.forgetting.caches import erase_caches
-from fusekit.curate.forgetting.datasets import erase_samples, finish_erasure, people_of
+from fusekit.curate.forgetting.datasets import erase_samples, finish_erasure, gone_of
 from fusekit.curate.forgetting.derived import (
     erase_findings,
     erase_heads,
@@ -217,8 +217,8 @@ def _go_on(storage: Storage, report: Report) -> ForgetResult | None:
         for folder in _written_without_lock(storage):
             storage.sweep(folder)
         evidence = take_evidence(storage, (), journal)
-        people = {each.dataset: people_of(storage, each) for each in journal.datasets}
-        evidence.texts = {name: set(texts) for name, texts in people.items()}
+        gone = [gone_of(storage, each) for each in journal.datasets]
+        evidence.texts = {each.dataset: set(each.identities) for each in gone}
         return replace(_work(storage, journal, evidence, report), went_on=True)
 
 
@@ -244,7 +244,7 @@ def _forget(storage: Storage, targets: Sequence[Target], report: Report) -> Forg
 
 def _work(storage: Storage, journal: Journal, evidence: Evidence, report: Report) -> ForgetResult:
     """Do what the journal says, from the start; what is done already stays as it is."""
-    gone = [each.gone(people_of(storage, each)) for each in journal.datasets]
+    gone = [gone_of(storage, each) for each in journal.datasets]
     steps = len(journal.datasets) + len(journal.mixtures)
     for number, (each, mine) in enumerate(zip(journal.datasets, gone, strict=True)):
         report(Progress("forget", number, steps, "datasets and mixtures"))
@@ -259,7 +259,7 @@ def _work(storage: Storage, journal: Journal, evidence: Evidence, report: Report
     for each in journal.datasets:
         finish_erasure(storage, each)
     report(Progress("forget", steps, steps, "datasets and mixtures"))
-    left = find_left(storage, evidence, journal, report)
+    left = find_left(storage, evidence, journal, gone, report)
     storage.remove(JOURNAL)
     return ForgetResult(
         tuple(_erased(each, {}, {}) for each in journal.datasets), tuple(journal.mixtures),

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, islice
 from math import comb
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from fusekit.curate.native_near import find_near_search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,8 @@ _SUBSTRINGS: Final = (16, 8, 6)  # 8, 16 and 21 or 22 bits each
 _PAIRS_AT_ONCE: Final = 1 << 18  # what stays in a core's cache
 _ROW_COST: Final = 6.0  # looking one hash up, in comparisons of a pair: measured
 _CODES_AT_ONCE: Final = 1 << 20
+_Places: TypeAlias = npt.NDArray[np.int64]
+_Bits: TypeAlias = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,13 @@ def _make_table(codes: Codes, number: int, substrings: int) -> _Table:
 
 def _search(table: _Table, change: int, mask: Codes, radius: int, reach: int) -> NearPairs:
     """Compare the hashes whose substrings differ by exactly ``change``, each pair once."""
+    native = find_near_search()
+    if native is not None:
+        before = np.array(table.before, np.uint64).reshape(-1, 2)
+        parts = native.search(
+            table.keys, table.starts, table.words, change, mask, radius, before, reach
+        )
+        return _join([_of_table(table, *part) for part in parts])
     if change:
         # Of the two ends the one whose highest changed bit is 0 has the smaller key.
         rows = np.flatnonzero((table.keys >> (change.bit_length() - 1)) & 1 == 0)
@@ -164,11 +175,21 @@ def _search(table: _Table, change: int, mask: Codes, radius: int, reach: int) ->
         block = slice(begin, stop)
         found.append(_compare(table, rows[block], first[block], counts[block], mask, radius, reach))
         begin = stop
+    return _join(found)
+
+
+def _join(found: list[NearPairs]) -> NearPairs:
     return NearPairs(
         np.concatenate([np.zeros(0, np.int64), *(f.left for f in found)]),
         np.concatenate([np.zeros(0, np.int64), *(f.right for f in found)]),
         np.concatenate([np.zeros(0, np.int16), *(f.distance for f in found)]),
     )
+
+
+def _of_table(table: _Table, left: _Places, right: _Places, distance: _Bits) -> NearPairs:
+    """Give the row numbers of pairs of places in a table, the smaller one first."""
+    ends = np.stack([table.order[left], table.order[right]])
+    return NearPairs(ends.min(axis=0), ends.max(axis=0), distance)
 
 
 def _compare(
@@ -191,5 +212,4 @@ def _compare(
         # A pair that an earlier substring gave is not given again.
         apart = np.bitwise_count(low & low_bits) + np.bitwise_count(high & high_bits)
         fresh &= apart > reach
-    ends_of = np.stack([table.order[left[fresh]], table.order[right[fresh]]])
-    return NearPairs(ends_of.min(axis=0), ends_of.max(axis=0), distance[fresh].astype(np.int16))
+    return _of_table(table, left[fresh], right[fresh], distance[fresh].astype(np.int16))

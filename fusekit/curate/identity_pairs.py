@@ -8,98 +8,37 @@ behind the templates, and the names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from fusekit.curate.names import match_names, name_key, names_match, person_name
+from fusekit.curate.names import match_names, name_key
+from fusekit.curate.pair_decisions import Decision, Limits, decide
+from fusekit.curate.pair_votes import count_votes
 from fusekit.curate.search import Nearest, nearest, nearest_both
-from fusekit.curate.templates import Templates, make_templates
-from fusekit.curate.thresholds import (
-    Strangers,
-    image_strangers,
-    joint_threshold,
-    share_above,
-    template_strangers,
-)
+from fusekit.curate.thresholds import share_above
 from fusekit.progress import Report, silent
-from fusekit.rng import derive, permute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from fusekit.storage.folder import Storage
-    from fusekit.store.embeddings import EmbeddingSet, Vectors
+    from fusekit.curate.gallery import Gallery
+    from fusekit.store.embeddings import Vectors
 
-Decision: TypeAlias = Literal["same", "different", "unsure"]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float32]
+Marks: TypeAlias = npt.NDArray[np.int64]
 
 NEAREST: Final = 5
 """Candidates of each template."""
-IMAGES: Final = 10
-"""Most images of each side that are compared with each other: 100 pairs."""
-IMAGE_FALSE_MATCH: Final = 1e-4
-"""Share of image pairs of strangers that are counted as votes."""
-UNSURE: Final = 100
-"""How many times as many strangers may score as an unsure pair does."""
-VOTES: Final = 0.15
-"""Share of the compared image pairs whose votes make a strong score believed."""
-VERSION: Final = 1
+VERSION: Final = 2
 
 _SLACK: Final = 1e-3  # products of float32 against the exact scores
 _PAIRS_AT_ONCE: Final = 4_096
 _MOST_TEMPLATES: Final = 2  # of an identity
-_SEED: Final = derive("identity pairs", "images")
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The people of a dataset, ready to be compared.
-
-    Attributes:
-        templates: Of its identities, or of its samples.
-        embeddings: What they were made of.
-        strangers: How its templates score against each other.
-        image_strangers: How single images of its identities do.
-    """
-
-    templates: Templates
-    embeddings: EmbeddingSet
-    strangers: Strangers
-    image_strangers: Strangers
-
-    @cached_property
-    def names(self) -> list[str | None]:
-        """Give who each person is by name: of an identity, in their order; None: no name."""
-        pairs = zip(self.templates.identities, self.templates.names, strict=True)
-        return [person_name(*pair) for pair in pairs] or [None] * len(self.templates.centres)
-
-    @cached_property
-    def person_of(self) -> npt.NDArray[np.int32]:
-        """Give whose each template is, int32 ``(T,)`` ascending; of samples, each its own."""
-        if self.templates.identities:
-            return self.templates.of_identity
-        return np.arange(len(self.templates.centres), dtype=np.int32)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Cosines that decide between two datasets.
-
-    Attributes:
-        same: Of templates: strangers score above it at the rate asked for.
-        unsure: Of templates: strangers score above it 100 times as often.
-        named: Of templates of the same name: strangers score above it at the root of the rate.
-        image: Of single images: strangers score above it once in 10,000.
-    """
-
-    same: float
-    unsure: float
-    named: float
-    image: float
+_NO_NAME, _SAME, _OTHER = 0, 1, 2
+_AGREE: Final = (None, True, False)  # by these marks: whether the names of a pair agree
 
 
 @dataclass(frozen=True)
@@ -129,49 +68,6 @@ class IdentityPairs:
     decision: tuple[Decision, ...]
 
 
-def make_gallery(storage: Storage, embeddings: EmbeddingSet) -> Gallery:
-    """Make the templates of a dataset's identities, and see how its strangers score.
-
-    Args:
-        storage: The store.
-        embeddings: Of a dataset with identities.
-    """
-    return gallery_of(make_templates(storage, embeddings), embeddings)
-
-
-def gallery_of(templates: Templates, embeddings: EmbeddingSet) -> Gallery:
-    """Make a gallery of templates that stand already."""
-    if not templates.identities:
-        nobody = template_strangers([])
-        return Gallery(templates, embeddings, nobody, nobody)
-    return Gallery(
-        templates, embeddings, template_strangers([templates]),
-        image_strangers([(templates, embeddings)]),
-    )  # fmt: skip
-
-
-def limits_between(left: Gallery, right: Gallery, false_match: float) -> Limits:
-    """Derive the thresholds between two galleries from what both show of strangers.
-
-    Args:
-        left: A gallery.
-        right: Another, or the same.
-        false_match: Share of the pairs of strangers that may score as one person, over 0, at
-            most 0.01.
-
-    Raises:
-        FindingError: Neither has two identities.
-    """
-    kinds = (left.strangers, right.strangers)
-    images = (left.image_strangers, right.image_strangers)
-    return Limits(
-        same=joint_threshold(kinds, false_match),
-        unsure=joint_threshold(kinds, UNSURE * false_match),
-        named=joint_threshold(kinds, float(np.sqrt(false_match))),
-        image=joint_threshold(images, IMAGE_FALSE_MATCH),
-    )
-
-
 def compare(
     left: Gallery,
     right: Gallery,
@@ -183,12 +79,13 @@ def compare(
     """Find the pairs of people of two galleries that may be one, and decide on each.
 
     Listed are candidates that score at least ``limits.unsure`` among the five nearest templates
-    of either side, and all pairs of the same name. Decisions: see :func:`decide`.
+    of either side, and all pairs of the same name. Decisions: see
+    :func:`fusekit.curate.pair_decisions.decide`.
 
     Args:
         left: A gallery.
         right: Another; the same object compares its people with each other, each pair once.
-        limits: From :func:`limits_between`.
+        limits: From :func:`fusekit.curate.pair_decisions.limits_between`.
         aliases: Other names of people, from :func:`fusekit.curate.names.fold_aliases`.
         report: Told of progress.
 
@@ -196,78 +93,27 @@ def compare(
         StorageError: A part of the embeddings is damaged.
     """
     near = _search(left, right, report)
-    a, b = _candidates(left, right, near, limits.unsure, aliases)
+    named = _same_names(left, right, aliases)
+    a, b = _candidates(left, right, near, limits.unsure, named)
     score, template_a, template_b = _scores(left, right, a, b)
-    names_a, names_b = left.names, right.names
-    names = [
-        names_match(names_a[i], names_b[j], aliases)
-        for i, j in zip(a.tolist(), b.tolist(), strict=True)
-    ]
-    keep = np.array(
-        [at for at, (i, j) in enumerate(zip(a.tolist(), b.tolist(), strict=True))
-         if _is_listed(float(score[at]), names_a[i], names_b[j], limits, match=names[at])],
-        np.int64,
-    )  # fmt: skip
-    a, b, score = a[keep], b[keep], score[keep]
-    template_a, template_b = template_a[keep], template_b[keep]
-    matches = tuple(names[at] for at in keep.tolist())
+    match = _matches(left, right, named, a, b)
+    keep = _listed(left, right, a, b, score, match, limits)
+    a, b, score, match = a[keep], b[keep], score[keep], match[keep]
+    votes, compared = count_votes(left, right, template_a[keep], template_b[keep], limits.image)
     margin = _margin(left, right, near, a, b, score)
-    votes, compared = _votes(left, right, template_a, template_b, limits.image)
+    names = tuple(_AGREE[each] for each in match.tolist())
     decisions = tuple(
         decide(*evidence, limits=limits)
         for evidence in zip(
-            score.tolist(), votes.tolist(), compared.tolist(), margin.tolist(), matches,
-            strict=True,
+            score.tolist(), votes.tolist(), compared.tolist(), margin.tolist(), names, strict=True
         )
-    )  # fmt: skip
+    )
     share = share_above((left.strangers, right.strangers), score) if len(score) else score
     return IdentityPairs(
         left=a.astype(np.int32), right=b.astype(np.int32), score=score, votes=votes,
-        compared=compared, margin=margin, name_match=matches,
+        compared=compared, margin=margin, name_match=names,
         false_match=np.asarray(share, np.float32), decision=decisions,
     )  # fmt: skip
-
-
-def decide(
-    score: float,
-    votes: int,
-    compared: int,
-    margin: float,
-    name_match: bool | None,  # noqa: FBT001 - one piece of evidence among others
-    *,
-    limits: Limits,
-) -> Decision:
-    """Decide whether two identities are one person.
-
-    ==================  ============  ============  ==========================================
-    score               same name     other name    no name to compare
-    ==================  ============  ============  ==========================================
-    ``same`` or more    same          unsure        same, if the images vote for it; or unsure
-    ``unsure`` or more  same          different     unsure, if each other's nearest and with
-                                                    half the votes; or different
-    ``named`` or more   same          (not listed)  (not listed)
-    less                unsure        (not listed)  (not listed)
-    ==================  ============  ============  ==========================================
-
-    The votes must be 0.15 of the image pairs compared.
-
-    Example:
-        >>> limits = Limits(same=0.6, unsure=0.5, named=0.4, image=0.45)
-        >>> [decide(0.7, 60, 100, 0.2, name, limits=limits) for name in (True, False, None)]
-        ['same', 'unsure', 'same']
-        >>> [decide(0.5, 9, 100, 0.2, name, limits=limits) for name in (True, False, None)]
-        ['same', 'different', 'unsure']
-    """
-    if name_match is True:
-        return "same" if score >= limits.named else "unsure"
-    if score >= limits.same:
-        believed = votes >= max(1, VOTES * compared)
-        return "same" if believed and name_match is None else "unsure"
-    nearest_of_both = not margin < 0  # NaN: there is nobody else
-    supported = votes >= max(1, VOTES / 2 * compared)
-    if score >= limits.unsure and name_match is None and nearest_of_both and supported:
-        return "unsure"
-    return "different"
 
 
 def pair_scores(left: Gallery, right: Gallery, a: Ints, b: Ints) -> Floats:
@@ -282,21 +128,38 @@ def pair_scores(left: Gallery, right: Gallery, a: Ints, b: Ints) -> Floats:
     return _scores(left, right, a, b)[0]
 
 
-def _is_listed(
-    score: float, name_a: str | None, name_b: str | None, limits: Limits, *, match: bool | None
-) -> bool:
-    """Tell whether a pair is worth a row.
+def _listed(
+    left: Gallery, right: Gallery, a: Ints, b: Ints, score: Floats, match: Marks, limits: Limits
+) -> Ints:
+    """Give the positions of the pairs that are worth a row.
 
     The same name is, whatever the score; one that only may be the same but for a typing error
     is, where the faces agree too: John Burkett is not John Burnett.
     """
-    if score >= limits.unsure or (match is True and score >= limits.named):
-        return True
-    return match is True and _letters(name_a) == _letters(name_b)
+    sure = (score >= limits.unsure) | ((match == _SAME) & (score >= limits.named))
+    for at in np.flatnonzero((match == _SAME) & ~sure).tolist():
+        sure[at] = _letters(left.names[a[at]]) == _letters(right.names[b[at]])
+    return np.flatnonzero(sure)
 
 
 def _letters(name: str | None) -> str:
     return (name_key(name) or "").replace(" ", "")
+
+
+def _same_names(left: Gallery, right: Gallery, aliases: Mapping[str, str] | None) -> Ints:
+    """Give the pairs of people whose names agree and who both have images: (N, 2)."""
+    named = np.array(match_names(left.names, right.names, aliases), np.int64).reshape(-1, 2)
+    # A name alone is no pair: who has no image can't be compared.
+    there = np.isin(named[:, 0], left.person_of) & np.isin(named[:, 1], right.person_of)
+    return named[there]
+
+
+def _matches(left: Gallery, right: Gallery, named: Ints, a: Ints, b: Ints) -> Marks:
+    """Tell of each pair whether its names agree: (P,), see :data:`_AGREE`."""
+    width = len(right.names)
+    agree = np.isin(a * width + b, named[:, 0] * width + named[:, 1])
+    known = left.has_name[a] & right.has_name[b]
+    return np.where(agree, _SAME, np.where(known, _OTHER, _NO_NAME))
 
 
 @dataclass(frozen=True)
@@ -321,16 +184,13 @@ def _search(left: Gallery, right: Gallery, report: Report) -> _Near:
 
 
 def _candidates(
-    left: Gallery, right: Gallery, near: _Near, least: float, aliases: Mapping[str, str] | None
+    left: Gallery, right: Gallery, near: _Near, least: float, named: Ints
 ) -> tuple[Ints, Ints]:
     """Give the pairs to look at: by score, both ways, and by name; ascending, each once."""
     width = len(right.names)
     forth = _pairs_over(near.of_left, left, right, least)
     back = _pairs_over(near.of_right, right, left, least)
-    named = np.array(match_names(left.names, right.names, aliases), np.int64).reshape(-1, 2)
-    # A name alone is no pair: who has no image can't be compared.
-    there = np.isin(named[:, 0], left.person_of) & np.isin(named[:, 1], right.person_of)
-    pairs = np.concatenate([forth, back[:, ::-1], named[there]])
+    pairs = np.concatenate([forth, back[:, ::-1], named])
     if left is right:
         pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
     codes = np.unique(pairs[:, 0] * width + pairs[:, 1])
@@ -399,29 +259,3 @@ def _best_else(found: Nearest, side: Gallery, far: Gallery, who: Ints, less: Int
             best[at], _dots(side.templates.centres, far.templates.centres, template[at], first)
         )
     return best
-
-
-def _votes(
-    left: Gallery, right: Gallery, a: Ints, b: Ints, threshold: float
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Compare up to ten images of each template with each other: votes and pairs compared."""
-    votes, compared = np.zeros(len(a), np.int32), np.zeros(len(a), np.int32)
-    for begin in range(0, len(a), _PAIRS_AT_ONCE):
-        part = slice(begin, begin + _PAIRS_AT_ONCE)
-        images = (_sampled_images(left, a[part]), _sampled_images(right, b[part]))
-        for at, (x, y) in enumerate(zip(*images, strict=True), begin):
-            cosines = np.einsum("id,jd->ij", x, y, dtype=np.float64, optimize=False)
-            votes[at], compared[at] = np.count_nonzero(cosines > threshold), cosines.size
-    return votes, compared
-
-
-def _sampled_images(gallery: Gallery, templates: Ints) -> Iterator[Any]:
-    """Yield up to ten images (n, D) of each of some templates; each file is read once."""
-    rows = []
-    for template in templates.tolist():
-        mine = gallery.templates.rows_of(template)
-        turns = permute(np.arange(min(len(mine), IMAGES)), len(mine), _SEED + template)
-        rows.append(mine[turns.astype(np.int64)])
-    every = np.unique(np.concatenate([np.zeros(0, np.int64), *rows]))
-    vectors = gallery.embeddings.take(every)
-    return (vectors[np.searchsorted(every, each)] for each in rows)

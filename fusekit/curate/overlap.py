@@ -8,25 +8,19 @@ Reference:
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from fusekit.curate import identity_pairs, templates, thresholds
 from fusekit.curate.embeddings import open_embeddings
-from fusekit.curate.identity_pairs import (
-    Gallery,
-    IdentityPairs,
-    Limits,
-    compare,
-    limits_between,
-    make_gallery,
-    pair_scores,
-)
+from fusekit.curate.gallery import Gallery, make_gallery
+from fusekit.curate.identity_pairs import IdentityPairs, compare, pair_scores
+from fusekit.curate.names import fold_aliases
+from fusekit.curate.overlap_table import ORDER, listed_names, pair_objects, tabulate, turn_rows
+from fusekit.curate.pair_decisions import Limits, limits_between
 from fusekit.curate.people_clusters import Link, Node, People, join_people
 from fusekit.curate.thresholds import FEW_PAIRS, image_strangers, template_strangers
 from fusekit.errors import UsageError
@@ -38,7 +32,9 @@ from fusekit.store.findings import write_finding
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
 
     from fusekit.storage.folder import Storage
 
@@ -46,10 +42,6 @@ DEFAULT_FALSE_MATCH: Final = 1e-6
 LARGEST_FALSE_MATCH: Final = 1e-3
 SMALLEST_FALSE_MATCH: Final = 1e-15
 _KIND: Final = "overlap"
-_EVIDENCE: Final = (
-    "score", "votes", "compared", "margin", "name_match", "false_match", "decision", "cluster",
-)  # fmt: skip
-_ORDER: Final = ("same", "unsure", "different")
 
 
 @dataclass(frozen=True)
@@ -101,20 +93,10 @@ class OverlapResult:
     @property
     def counts(self) -> dict[str, int]:
         """Listed pairs by decision."""
-        return {d: sum(each.counts[d] for each in self.compared) for d in _ORDER}
+        return {d: sum(each.counts[d] for each in self.compared) for d in ORDER}
 
     def as_json(self) -> dict[str, Any]:
         """Give it as the object that ``fusekit overlap --json`` prints."""
-        pairs = [
-            {
-                "a": {"dataset": row["dataset_a"], "identity": row["identity_a"]},
-                "b": {"dataset": row["dataset_b"], "identity": row["identity_b"]},
-                "name_a": self.names.get((row["dataset_a"], row["identity_a"])),
-                "name_b": self.names.get((row["dataset_b"], row["identity_b"])),
-                **{name: row[name] for name in _EVIDENCE},
-            }
-            for row in self.table.to_pylist()
-        ]
         compared = [
             {
                 "a": each.a,
@@ -126,7 +108,8 @@ class OverlapResult:
             for each in self.compared
         ]
         return {
-            "pairs": pairs, "datasets": list(self.datasets), "counts": self.counts,
+            "pairs": list(pair_objects(self.table, self.names)),
+            "datasets": list(self.datasets), "counts": self.counts,
             "people": self.people, "identities": self.identities, "finding": self.finding,
             "compared": compared, "warnings": list(self.warnings),
         }  # fmt: skip
@@ -137,6 +120,7 @@ def find_overlap(
     *,
     embedder: str | None = None,
     false_match: float = DEFAULT_FALSE_MATCH,
+    aliases: Mapping[str, str] | None = None,
     store: str | os.PathLike[str] | None = None,
     report: Report = silent,
 ) -> OverlapResult:
@@ -154,6 +138,7 @@ def find_overlap(
             takes the one whose embeddings stand. Those missing are made first.
         false_match: Share of the pairs of strangers that may be called the same by their score,
             1e-15 to 1e-3.
+        aliases: Other names of people: name to the name it stands for; None: none.
         store: Path of the store; None takes ``$FUSEKIT_STORE``, else ``./fusekit-store``.
         report: Told of progress.
 
@@ -183,16 +168,19 @@ def find_overlap(
     names = sorted(galleries)
     both = list(combinations(names, 2)) or [(names[0], names[0])]
     limits = {(a, b): limits_between(galleries[a], galleries[b], false_match) for a, b in both}
+    known = fold_aliases(aliases or {})
     found = {
-        (a, b): compare(galleries[a], galleries[b], limits[a, b], report=report) for a, b in both
+        (a, b): compare(galleries[a], galleries[b], limits[a, b], aliases=known, report=report)
+        for a, b in both
     }
     people = _join(galleries, found, limits, false_match)
-    table, contested = _table(galleries, found, people)
+    table = tabulate(galleries, found, people)
     about = {
         "datasets": names,
         "inputs": {info.name: info.fingerprint for info in infos},
         "model": asdict(sets[0].model),
         "false_match": false_match,
+        "aliases": known,
         "thresholds": [{"a": a, "b": b, **asdict(limits[a, b])} for a, b in both],
         "versions": {
             "templates": templates.VERSION, "thresholds": thresholds.VERSION,
@@ -200,15 +188,19 @@ def find_overlap(
         },
     }  # fmt: skip
     finding = write_finding(storage, _KIND, about, table, OVERLAP_SCHEMA)
+    counts = _counts(table)
     compared = tuple(
-        Compared(a, b, limits[a, b], _pairs(galleries[a], galleries[b]), _counts(table, a, b))
+        Compared(
+            a, b, limits[a, b], _pairs(galleries[a], galleries[b]),
+            {decision: counts.get((a, b, decision), 0) for decision in ORDER},
+        )
         for a, b in both
-    )
+    )  # fmt: skip
     return OverlapResult(
-        datasets=tuple(datasets), table=_as_named(table, datasets),
-        names=_display_names(galleries, table), compared=compared, people=people.count,
+        datasets=tuple(datasets), table=turn_rows(table, datasets),
+        names=listed_names(galleries, found), compared=compared, people=people.count,
         identities=len(people.cluster_of), finding=finding.fingerprint,
-        warnings=_warnings(galleries, compared, false_match, contested),
+        warnings=_warnings(galleries, compared, false_match, len(people.contested)),
         seconds=time.monotonic() - started,
     )  # fmt: skip
 
@@ -290,86 +282,17 @@ def _agreement(
     return agrees
 
 
-def _table(
-    galleries: dict[str, Gallery], found: dict[tuple[str, str], IdentityPairs], people: People
-) -> tuple[pa.Table, int]:
-    """Write the pairs as rows, and count those that were the same but for the others."""
-    parts, contested = [OVERLAP_SCHEMA.empty_table()], 0
-    for (a, b), pairs in found.items():
-        clusters = [
-            _cluster(people, (a, left), (b, right), decision)
-            for left, right, decision in zip(
-                pairs.left.tolist(), pairs.right.tolist(), pairs.decision, strict=True
-            )
-        ]
-        out = [d == "same" and c < 0 for d, c in zip(pairs.decision, clusters, strict=True)]
-        contested += sum(out)
-        decisions = ["unsure" if o else d for o, d in zip(out, pairs.decision, strict=True)]
-        columns = [
-            *_identity_columns(galleries[a], a, pairs.left),
-            *_identity_columns(galleries[b], b, pairs.right),
-            pa.array(pairs.score),
-            pa.array(pairs.votes),
-            pa.array(pairs.compared),
-            pa.array(pairs.margin, from_pandas=True),  # NaN: nobody else
-            pa.array(pairs.name_match, pa.bool_()),
-            pa.array(pairs.false_match),
-            pa.array(decisions, pa.string()),
-            pa.array(clusters, pa.int32()),
-        ]
-        parts.append(pa.Table.from_arrays(columns, schema=OVERLAP_SCHEMA))
-    return pa.concat_tables(parts), contested
-
-
-def _cluster(people: People, a: Node, b: Node, decision: str) -> int:
-    """Give the person that a pair shows: -1 when it is not the same or not followed."""
-    one, other = people.cluster_of.get(a, -1), people.cluster_of.get(b, -2)
-    return one if decision == "same" and one == other else -1
-
-
-def _identity_columns(gallery: Gallery, dataset: str, index: Any) -> list[pa.Array]:  # noqa: ANN401
-    identities = pa.array(gallery.templates.identities, pa.string())
-    return [
-        pa.repeat(pa.scalar(dataset), len(index)), identities.take(pa.array(index)),
-        pa.array(index, pa.int32()),
-    ]  # fmt: skip
-
-
-def _as_named(table: pa.Table, datasets: Sequence[str]) -> pa.Table:
-    """Turn each row so that its first dataset is the one named first; the surest rows first."""
-    turn = {name: at for at, name in enumerate(datasets)}
-    swapped = {"_a": "_b", "_b": "_a"}
-    rows = []
-    for row in table.to_pylist():
-        if turn[row["dataset_a"]] > turn[row["dataset_b"]]:
-            row = {name[:-2] + swapped.get(name[-2:], name[-2:]): v for name, v in row.items()}
-        rows.append(row)
-    rows.sort(key=lambda row: (_ORDER.index(row["decision"]), -row["score"]))
-    return pa.Table.from_pylist(rows, OVERLAP_SCHEMA)
-
-
-def _display_names(galleries: dict[str, Gallery], table: pa.Table) -> dict[tuple[str, str], str]:
-    found = {}
-    for side in "ab":
-        columns = (table[f"{name}_{side}"] for name in ("dataset", "identity", "identity_index"))
-        for dataset, identity, index in zip(*(c.to_pylist() for c in columns), strict=True):
-            name = galleries[dataset].templates.names[index]
-            if name is not None:
-                found[dataset, identity] = name
-    return found
-
-
 def _pairs(left: Gallery, right: Gallery) -> int:
     a, b = (len(np.unique(gallery.person_of)) for gallery in (left, right))
     return a * (a - 1) // 2 if left is right else a * b
 
 
-def _counts(table: pa.Table, a: str, b: str) -> dict[str, int]:
-    rows = zip(
-        *(table[name].to_pylist() for name in ("dataset_a", "dataset_b", "decision")), strict=True
-    )
-    counted = Counter(decision for one, other, decision in rows if (one, other) == (a, b))
-    return {decision: counted[decision] for decision in _ORDER}
+def _counts(table: pa.Table) -> dict[tuple[str, str, str], int]:
+    """Count rows by their two datasets and the decision."""
+    keys = ["dataset_a", "dataset_b", "decision"]
+    counted = table.group_by(keys).aggregate([([], "count_all")])
+    columns = (counted[name].to_pylist() for name in (*keys, "count_all"))
+    return {(a, b, decision): count for a, b, decision, count in zip(*columns, strict=True)}
 
 
 def _warnings(

@@ -2,8 +2,9 @@
 
 A dataset's softmax is taken over its own identities only, so that a person known in two datasets
 does not share the probability between them. The products are blocked and the softmax's sum runs
-along, so memory does not grow with samples times classes. ``tests/bench/filter.py`` compares the
-speed with that of the products alone.
+along, so memory does not grow with samples times classes. A small compiled library adds the
+exponentials up where it was built, else numpy does. ``tests/bench/filter.py`` compares the speed
+with that of the products alone.
 
 Reference:
     Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018: a running maximum
@@ -15,14 +16,17 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from fusekit.curate.native_softmax import find_softmax
 from fusekit.curate.products import Multiply, Precision, multiplying, round_to_bf16
 
 if TYPE_CHECKING:
+    from fusekit.curate.native_softmax import NativeSoftmax
     from fusekit.store.embeddings import Vectors
 
 CLASS_BLOCK: Final = 4_096
@@ -79,8 +83,8 @@ def score(
 
     Every class counts in every sum. With u = 2^-24, an activation is off by a share of at most
     2 s (D + 2) u + 40 u: each logit by the rounding of a product of D terms, an exponential by
-    6 u, a block's sum by 24 u. In practice it is 40 to 400 times less. The numbers depend on
-    the sizes of the blocks within that bound, and not on the number of threads.
+    7 u, a sum of some of them by 24 u. In practice it is 40 to 400 times less. The numbers depend
+    on the sizes of the blocks within that bound, and not on the number of threads.
 
     Args:
         vectors: ``(N, D)`` of unit length; a row of zeros, an erased sample, scores 0.
@@ -94,8 +98,13 @@ def score(
     shape = (len(vectors), len(known.ranges))
     scores = Scores(np.zeros(shape, np.float32), np.zeros(shape, np.float32),
                     np.zeros(shape, np.int64))  # fmt: skip
+    native = find_softmax()
     block = np.empty(min(SAMPLE_BLOCK, len(vectors)) * CLASS_BLOCK, np.float32)
-    with multiplying(precision) as multiply, ThreadPoolExecutor(threads or _cores()) as pool:
+    threads = threads or _cores()
+    # The library needs no strips for the cache, but threads do: BLAS's own still wait on a core, so
+    # that few long ones end late (measured).
+    strip = SAMPLE_BLOCK if native and threads == 1 else _STRIP
+    with multiplying(precision) as multiply, ThreadPoolExecutor(threads) as pool:
         for begin in range(0, len(vectors), SAMPLE_BLOCK):
             rows = slice(begin, begin + SAMPLE_BLOCK)
             for k, (_, first, end) in enumerate(known.ranges):
@@ -104,7 +113,7 @@ def score(
                 scaled = vectors[rows] * scale  # (n, D)
                 if precision == "bf16":
                     scaled = round_to_bf16(scaled)
-                softmax = _Softmax(len(scaled), float(scale))
+                softmax = _Softmax(len(scaled), float(scale), strip, native)
                 softmax.add_classes(scaled, known.centres[first:end], block, multiply, pool)
                 scores.activation[rows, k] = softmax.maximum()
                 scores.cosine[rows, k] = softmax.top.astype(np.float64) / float(scale)
@@ -121,24 +130,26 @@ class _Softmax:
         at: int64 ``(n,)``, its class.
     """
 
-    def __init__(self, n: int, scale: float) -> None:
+    def __init__(self, n: int, scale: float, strip: int, native: NativeSoftmax | None) -> None:
         self.top = np.full(n, -np.inf, np.float32)
         self.at = np.zeros(n, np.int64)
         self._total = np.zeros(n)  # sum of exp(logit), or of exp(logit - top)
-        # Small logits need no shift: a pass over each block less, and no rescaling.
-        self._shifted = scale > _PLAIN
+        self._native, self._strips = native, [slice(a, a + strip) for a in range(0, n, strip)]
+        # Small logits need no shift in numpy: a pass over each block less, and no rescaling.
+        self._shifted = native is not None or scale > _PLAIN
 
     def add_classes(
         self, scaled: Vectors, centres: Vectors, block: npt.NDArray[np.float32],
         multiply: Multiply, pool: ThreadPoolExecutor,
     ) -> None:  # fmt: skip
         """Take in the logits with some centres, a block at a time; ``block`` is memory for one."""
-        strips = [slice(a, a + _STRIP) for a in range(0, len(scaled), _STRIP)]
+        spread = map if len(self._strips) == 1 else pool.map
         for begin in range(0, len(centres), CLASS_BLOCK):
             some = centres[begin : begin + CLASS_BLOCK]
             logits = block[: len(scaled) * len(some)].reshape(len(scaled), len(some))
             multiply(scaled, some, logits)
-            for _ in pool.map(lambda s, x=logits, b=begin: self._add(s, x[s], b), strips):
+            parts = [logits[rows] for rows in self._strips]
+            for _ in spread(self._add, self._strips, parts, repeat(begin)):
                 pass
 
     def maximum(self) -> npt.NDArray[np.float64]:
@@ -149,6 +160,9 @@ class _Softmax:
 
     def _add(self, rows: slice, logits: Vectors, begin: int) -> None:
         """Take in some rows' logits (r, m) with the classes from ``begin``, overwriting them."""
+        if self._native is not None:
+            self._native.add(logits, begin, self.top[rows], self.at[rows], self._total[rows])
+            return
         top, here = self.top[rows], logits.argmax(axis=1)
         best = np.take_along_axis(logits, here[:, None], axis=1)[:, 0]
         grown = np.maximum(top, best)

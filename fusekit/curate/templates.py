@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fusekit.curate.cosine_scale import to_cosine, to_scale
 from fusekit.curate.prototypes import unit_rows
 from fusekit.rng import derive, permute
 from fusekit.schema import IDENTITIES_SCHEMA
@@ -37,7 +38,7 @@ TRIMMED: Final = 0.2
 SPLIT_IMAGES: Final = 3
 SPLIT_SHARE: Final = 0.1
 """The smaller of two people in one identity has at least so many images, and so large a share."""
-VERSION: Final = 1
+VERSION: Final = 2
 
 _STRANGER_SPREADS: Final = 3.0
 _MAD_TO_SD: Final = 1.4826  # of a normal distribution
@@ -243,18 +244,18 @@ def _by_identity(embeddings: EmbeddingSet) -> tuple[Ints, Ints, People, Vectors]
 def _stranger_limit(means: Vectors) -> float | None:
     """Say up to which cosine two centres are as far as strangers; None when nobody tells.
 
-    The median of the identities against each other, and three robust standard deviations: a few
-    people that the dataset holds twice do not move it.
+    The median of the identities against each other, and three robust standard deviations, both on
+    the scale of cosine_scale.py: a few people that the dataset holds twice do not move it.
     """
     count = len(means)
     chosen = np.sort(permute(np.arange(min(count, _PROBES)), count, _SEED).astype(np.int64))
     cosines = means[chosen] @ means.T  # (P, I)
-    others = cosines[chosen[:, None] != np.arange(count)]
+    others = to_scale(cosines[chosen[:, None] != np.arange(count)])
     if not others.size:
         return None
     middle = float(np.median(others))
     spread = _MAD_TO_SD * float(np.median(np.abs(others - middle)))
-    return round(middle + _STRANGER_SPREADS * spread, 4)
+    return to_cosine(middle + _STRANGER_SPREADS * spread)
 
 
 def _images(

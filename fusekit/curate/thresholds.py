@@ -3,9 +3,10 @@
 A false-match rate (FMR) is the share of pairs of strangers that score above a threshold, a
 false-non-match rate (FNMR) the share of pairs of one person that don't. A dataset shows its
 strangers itself: its identities against each other. Rates below what its pairs can show are
-extrapolated: on the scale of the normal distribution's quantiles the upper tail is nearly a
-straight line, fitted where there are pairs enough, and above the reach of the few people that a
-dataset holds twice.
+extrapolated: on the scale of cosine_scale.py, against the normal distribution's quantiles, the
+upper tail is nearly a straight line, fitted where there are pairs enough, and above the reach of
+the few people that a dataset holds twice. A line of the cosine itself would run past 1 with a
+model that gives strangers high cosines.
 
 Reference:
     Grother, Ngan and Hanaoka, "Face Recognition Vendor Test part 2: identification", NISTIR
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fusekit.curate.cosine_scale import to_cosine, to_scale
 from fusekit.curate.templates import trimmed_mean
 from fusekit.errors import FindingError
 from fusekit.rng import derive, permute
@@ -39,7 +41,7 @@ PROBES: Final = 2_048
 """Most templates, or images, of a dataset that its distributions are taken from."""
 FEW_PAIRS: Final = 1_000
 """With fewer, tails can't be seen: they are taken from the middle of the distribution."""
-VERSION: Final = 1
+VERSION: Final = 2
 
 _BINS: Final = 40_000  # of the cosine, from -1 to 1
 _PAIRS_SEEN: Final = 20  # a rate is read off where so many pairs lie above it
@@ -63,8 +65,8 @@ class Strangers:
         pairs: How many pairs were looked at; 0: none can be.
         counts: int64 ``(40000,)``, pairs in each of the equal bins of the cosine from -1 to 1.
         seen: The smallest rate that is read off; lower ones lie on the line.
-        at_seen: The cosine at that rate.
-        slope: Cosine for one standard normal quantile further out.
+        at_seen: The cosine at that rate, on the scale of :mod:`fusekit.curate.cosine_scale`.
+        slope: What it grows by there for one standard normal quantile further out.
     """
 
     pairs: int
@@ -80,13 +82,13 @@ class Strangers:
             rate: Over 0, at most 1.
 
         Returns:
-            A cosine, rounded to 1/1,000; -1 when there are no pairs.
+            A cosine, rounded to 1/10,000; -1 when there are no pairs.
         """
         if not self.pairs:
             return -1.0
         if rate >= self.seen and self.pairs >= FEW_PAIRS:
-            return round(_quantile(self.counts, rate), 3)
-        return round(self.at_seen + self.slope * (_deviate(rate) - _deviate(self.seen)), 3)
+            return round(_quantile(self.counts, rate), 4)
+        return to_cosine(self.at_seen + self.slope * (_deviate(rate) - _deviate(self.seen)))
 
     def share_above(self, scores: npt.ArrayLike) -> Doubles:
         """Estimate the share of pairs of strangers that score as much.
@@ -115,7 +117,7 @@ def joint_threshold(kinds: Sequence[Strangers], rate: float) -> float:
         rate: Over 0, at most 1.
 
     Returns:
-        A cosine, rounded to 1/1,000.
+        A cosine, rounded to 1/10,000.
 
     Raises:
         FindingError: None of them has pairs.
@@ -130,7 +132,7 @@ def joint_threshold(kinds: Sequence[Strangers], rate: float) -> float:
             "thresholds", "one identity with images, so nobody shows how strangers score",
             "two or more", "name a dataset of more people too",
         )  # fmt: skip
-    return round(float(np.prod(np.maximum(told, 0)) ** (1 / len(told))), 3)
+    return round(float(np.prod(np.maximum(told, 0)) ** (1 / len(told))), 4)
 
 
 def share_above(kinds: Sequence[Strangers], scores: npt.ArrayLike) -> Doubles:
@@ -235,20 +237,19 @@ def fit_strangers(counts: Ints, identities: int) -> Strangers:
         return _normal(counts, pairs)
     seen = min(_FIT_FROM / 2, max(_PAIRS_SEEN / pairs, _REPEATED / identities))
     rates = np.geomspace(_FIT_FROM, seen, _FIT_POINTS)
-    z = np.array([_deviate(float(rate)) for rate in rates])
-    x = np.array([_quantile(counts, float(rate)) for rate in rates])
-    slope = float(((z - z.mean()) * (x - x.mean())).sum() / np.square(z - z.mean()).sum())
-    return Strangers(pairs, counts, float(seen), float(x[-1]), slope)
+    out = np.array([_deviate(float(rate)) for rate in rates])
+    z = to_scale([_quantile(counts, float(rate)) for rate in rates])
+    away = out - out.mean()
+    slope = float((away * (z - z.mean())).sum() / np.square(away).sum())
+    return Strangers(pairs, counts, float(seen), float(z[-1]), slope)
 
 
 def _normal(counts: Ints, pairs: int) -> Strangers:
     """Fit a normal distribution to few pairs, wider than they are by what they can't show."""
-    quarters = [_quantile(counts, rate) for rate in (0.25, 0.5, 0.75)]
-    spread = (quarters[0] - quarters[2]) / _QUARTERS_TO_SD
-    slope = spread * _HEAVY_TAIL * (1 + 1 / np.sqrt(pairs))
-    return Strangers(
-        pairs, counts, _FIT_FROM, quarters[1] + float(slope) * _deviate(_FIT_FROM), float(slope)
-    )
+    high, middle, low = to_scale([_quantile(counts, rate) for rate in (0.25, 0.5, 0.75)])
+    slope = float((high - low) / _QUARTERS_TO_SD * _HEAVY_TAIL * (1 + 1 / np.sqrt(pairs)))
+    at_seen = float(middle) + slope * _deviate(_FIT_FROM)
+    return Strangers(pairs, counts, _FIT_FROM, at_seen, slope)
 
 
 def probes(count: int, most: int) -> Ints:
@@ -266,8 +267,10 @@ def _histogram(centres: Vectors, whose: npt.NDArray[np.int32], chosen: Ints) -> 
         cosines = centres[chosen] @ centres[block].T  # (P, block)
         met = (turn[block] > np.arange(len(chosen))[:, None]) | (turn[block] < 0)
         others = cosines[met & (whose[chosen][:, None] != whose[block])]
-        bins = np.floor((others.clip(-1, 1) + 1) * np.float32(_BINS / 2)).astype(np.int64)
-        counts += np.bincount(bins.clip(0, _BINS - 1), minlength=_BINS)
+        others += 1
+        others *= np.float32(_BINS / 2)
+        np.clip(others, 0, _BINS - 1, out=others)
+        counts += np.bincount(others.astype(np.int32), minlength=_BINS)
     return counts
 
 

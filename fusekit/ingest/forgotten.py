@@ -83,7 +83,7 @@ def blank_forgotten(storage: Storage, name: str, units: int) -> None:
     numbers, texts = people["identity_index"].to_pylist(), people["identity"].to_pylist()
     alone = {t: i for i, t in zip(numbers, texts, strict=True) if i not in left}
     alone = {text: index for text, index in alone.items() if not is_forgotten(text)}
-    gone = Gone(name, frozenset(stems), alone)
+    gone = Gone(name, frozenset(stems), alone, frozenset(texts) - alone.keys())
     for table in PLANNED:
         if storage.exists(layout.protocol_plan(name, table)):
             rewrite_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +25,10 @@ from fusekit.mixture.summary import FORMAT_VERSION, MixtureSummary, Overlap, Sou
 from fusekit.progress import Progress, Report, silent
 from fusekit.schema import CLASSES_SCHEMA, MEMBERS_SCHEMA, MIXTURE_ROWS_SCHEMA, SHARDS_SCHEMA
 from fusekit.store import layout
+from fusekit.store.datasets import open_dataset
 from fusekit.store.layout import open_store
 from fusekit.store.tables import write_table, writing_table
+from fusekit.store.tombstones import JOURNAL
 
 if TYPE_CHECKING:
     import os
@@ -71,7 +74,8 @@ def build_mixture(
         RecipeError: The recipe, or what it asks of a dataset, can't be.
         StoreError: A dataset is not ingested, or another process builds this mixture.
         FindingError: A rule, or merged labels, without exactly one fresh finding that fits.
-        MixtureError: No sample is left of a dataset, or another mixture has this name.
+        MixtureError: No sample is left of a dataset, another mixture has this name, or samples
+            were erased while it was built.
 
     Example:
         >>> build_mixture("demo", store="fusekit-store").classes  # doctest: +SKIP
@@ -172,6 +176,7 @@ def _build(storage: Storage, choice: _Choice, report: Report) -> dict[str, Any]:
     write_table(storage, f"{folder}/classes.parquet", classes, CLASSES_SCHEMA)
     write_table(storage, f"{folder}/members.parquet", members, MEMBERS_SCHEMA)
     _write_rows(storage, folder, choice, report)
+    _check_erasures(storage, choice.plan)
     about["files"] = {
         name: {
             "sha256": file_sha256(storage.path(f"{folder}/{name}")),
@@ -264,6 +269,19 @@ def _write_rows(storage: Storage, folder: str, choice: _Choice, report: Report) 
                         done += piece.num_rows
                         report(Progress("write rows", done, total, "rows"))
         index.finish(labeled=sum(chosen.rows for chosen in choice.labeled))
+
+
+def _check_erasures(storage: Storage, plan: MixturePlan) -> None:
+    """Refuse what was read before or while samples were erased: it may say who they were."""
+    datasets = {source.info.name: source.info.forgotten for source in plan.sources}
+    now = {name: open_dataset(storage, name).forgotten for name in datasets}
+    if now == datasets and not storage.exists(JOURNAL):
+        return
+    shutil.rmtree(storage.path(layout.mixture(plan.recipe.name)), ignore_errors=True)
+    raise MixtureError(
+        plan.recipe.name, "samples were erased while it was built", None,
+        "build it again when fusekit forget is done",
+    )  # fmt: skip
 
 
 def _built_before(storage: Storage, plan: MixturePlan) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from fusekit.mixture.evidence import damaged, told_of
 from fusekit.schema import IDENTITIES_SCHEMA
 from fusekit.store import layout
 from fusekit.store.tables import read_table
+from fusekit.store.tombstones import is_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,12 +119,20 @@ def _listed(storage: Storage, info: DatasetInfo, wanted: Sequence[str], origin: 
     found = pc.index_in(pa.array(wanted), value_set=people.combine_chunks())
     for name, index in zip(wanted, found.to_pylist(), strict=True):
         if index is None:
-            near = nearest(name, people.to_pylist())
             where = f"{origin}: exclude.identities.{info.name}"
-            fix = f"did you mean {near!r}?" if near else None
+            fix = _likely(name, people.to_pylist())
             raise RecipeError(where, f"no identity is named {name!r}", None, fix)
     indexes: list[int] = found.to_pylist()
     return indexes
+
+
+def _likely(name: str, people: Sequence[str]) -> str | None:
+    """Say what a name that nobody has may be: misspelled, or of someone who was erased."""
+    near = nearest(name, [text for text in people if not is_forgotten(text)])
+    if any(map(is_forgotten, people)):
+        meant = f"did you mean {near!r}? " if near else ""
+        return f"{meant}if fusekit forget erased them, take the name out"
+    return f"did you mean {near!r}?" if near else None
 
 
 def _add_contaminated(

@@ -55,11 +55,31 @@ class Gone:
         dataset: Its name.
         stems: What the keys of the erased items start with.
         identities: Text to identity index, of those of whom nothing is left; -1: it had none.
+        namesakes: Identities of the dataset that stay and are spelled as if they were split off
+            an erased one: ``ann#2``.
     """
 
     dataset: str
     stems: frozenset[str]
     identities: Mapping[str, int]
+    namesakes: frozenset[str] = frozenset()
+
+    def index_of(self, text: str) -> int | None:
+        """Give the index of the erased identity that a text names; None: it names another.
+
+        Mixtures and heads may name a second person of a class: ``ann#2`` is of ``ann``.
+
+        Example:
+            >>> gone = Gone("faces", frozenset(), {"ann": 4}, frozenset({"ann#7"}))
+            >>> [gone.index_of(text) for text in ("ann", "ann#2", "ann#7", "anna")]
+            [4, 4, None, None]
+        """
+        if text in self.identities:
+            return self.identities[text]
+        whole, mark, number = text.rpartition("#")
+        if mark and number.isdecimal() and text not in self.namesakes:
+            return self.identities.get(whole)
+        return None
 
 
 def blank_table(table: pa.Table, gone: Sequence[Gone], dataset: str | None) -> pa.Table:
@@ -186,17 +206,28 @@ def _nothing(field: pa.Field) -> Any:  # noqa: ANN401 - of the column's type
 
 
 def _blank_people(table: pa.Table, gone: Gone, dataset: str | None) -> pa.Table:
-    texts = pa.array(list(gone.identities), pa.string())
-    words = pa.array([forgotten_identity(i) for i in gone.identities.values()], pa.string())
     for column, of_dataset in PERSON_COLUMNS.items():
-        if column not in table.column_names or not len(texts):
+        if column not in table.column_names or not gone.identities:
             continue
+        people = dict(gone.identities) | _split_off(table[column], gone)
+        texts = pa.array(list(people), pa.string())
+        words = pa.array([forgotten_identity(i) for i in people.values()], pa.string())
         at = pc.index_in(table[column], value_set=texts)
         of_them = pc.and_(at.is_valid(), _speaks_of(table, of_dataset, gone, dataset))
         if column == "identity" and "name" in table.column_names:
             table = _put(table, "name", of_them, None)
+        if column == "identity" and "evaluation_identity" in table.column_names:
+            # Else the row would tell by another set's name who the erased person was.
+            table = _put(table, "evaluation_identity", of_them, None)
         table = _put(table, column, of_them, words.take(at.combine_chunks()))
     return table
+
+
+def _split_off(column: pa.ChunkedArray, gone: Gone) -> dict[str, int]:
+    """Find the second people of erased classes in a column of identities, with their index."""
+    numbered = pc.unique(column.filter(pc.match_substring_regex(column, r"#[0-9]+$")))
+    found = {text: gone.index_of(text) for text in numbered.to_pylist()}
+    return {text: index for text, index in found.items() if index is not None}
 
 
 def _put(table: pa.Table, name: str, where: pa.ChunkedArray, value: Any) -> pa.Table:  # noqa: ANN401

@@ -124,8 +124,11 @@ def finding_json(finding: Finding, table_sha256: str) -> bytes:
     """
     text = {
         "format_version": layout.FORMAT_VERSION, "kind": finding.kind, "about": finding.about,
-        "table_sha256": table_sha256, **({"review": finding.review} if finding.review else {}),
+        "table_sha256": table_sha256,
     }  # fmt: skip
+    if finding.review:
+        # No part of the fingerprint, so a digest of its own tells that it stands as written.
+        text |= {"review": finding.review, "review_digest": fingerprint(finding.review)}
     return json.dumps(text, indent=1, sort_keys=True).encode()
 
 

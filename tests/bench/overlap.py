@@ -3,12 +3,14 @@
     python tests/bench/overlap.py                 the search beside faiss, growth, extrapolation
     python tests/bench/overlap.py --drawn         precision and recall over --false-match
     python tests/bench/overlap.py --real STORE    the real store: a copy of it is searched
+    python tests/bench/overlap.py --whole         the whole command, --people over two datasets
 
 faiss is no dependency: ``pip install faiss-cpu`` adds its column. Times are of the processor, so
 that a busy machine changes them little; with OMP_NUM_THREADS=1 they are those of one core.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -35,6 +37,7 @@ from fusekit.progress import silent
 from fusekit.schema import IDENTITIES_SCHEMA
 from fusekit.store import layout
 from fusekit.store.datasets import list_datasets, open_dataset
+from fusekit.store.findings import find_fresh, read_finding_table
 from fusekit.store.layout import open_store
 from fusekit.store.tables import read_table
 
@@ -51,11 +54,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--drawn", action="store_true")
     parser.add_argument("--real", type=Path)
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--people", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=DIM, help="of --whole")
     parser.add_argument("--child", nargs=2, metavar=("KIND", "COUNT"))
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        child(asked.child[0], int(asked.child[1]))
+        child(asked.child[0], int(asked.child[1]), asked.store)
         return
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     print(f"{today()}: {machine()}; {versions('numpy')}; {threads} threads\n")
@@ -63,6 +69,8 @@ def main() -> None:
         real(asked.real)
     elif asked.drawn:
         drawn()
+    elif asked.whole:
+        whole(asked.people, asked.dim)
     else:
         search(asked.people)
 
@@ -121,9 +129,34 @@ def beside_faiss(queries, centres, index) -> tuple[float | None, float | None]:
     return one_way, time.process_time() - started
 
 
-def child(kind: str, count: int) -> None:
+def whole(people: int, dim: int) -> None:
+    """Print the time and the memory of the command, of a tenth and of all of the people."""
+    rows = []
+    for count in (people // 10, people):
+        with tempfile.TemporaryDirectory() as top:
+            storage = open_store(top, create=True)
+            shared, each = count // 20, count // 2
+            truth = draw_overlap(storage, {"a": each, "b": each}, shared=shared, dim=dim, images=2)
+            seconds, peak = run_child("whole", count, top)
+            finding = find_fresh(storage, "overlap", datasets=["a", "b"])
+            pairs = read_finding_table(storage, finding)
+        found = judge(pairs, truth, "same")
+        rows.append(
+            [f"2 x {each:,}", f"{seconds:.0f} s", f"{peak:.2f} GB", f"{pairs.num_rows:,}",
+             f"{found.right:,} of {len(truth):,}", str(found.wrong)]
+        )  # fmt: skip
+    head = [f"identities, 2 images, D = {dim}", "time", "peak", "pairs listed", "found", "wrong"]
+    print("the whole command with its JSON; the rate expects one pair of strangers\n")
+    print(table(head, rows))
+
+
+def child(kind: str, count: int, store: Path | None) -> None:
     """Do one piece of work and print its seconds; the parent reads the memory."""
-    if kind == "search":
+    if kind == "whole":
+        started = time.process_time()
+        result = find_overlap(["a", "b"], false_match=4 / count**2, store=store)
+        json.dumps(result.as_json())
+    elif kind == "search":
         left, right = unit(count, 1), unit(count, 2)
         started = time.process_time()
         nearest_both(left, right, K)
@@ -139,11 +172,11 @@ def child(kind: str, count: int) -> None:
     print(time.process_time() - started)
 
 
-def run_child(kind: str, count: int) -> tuple[float, float]:
+def run_child(kind: str, count: int, store: str | None = None) -> tuple[float, float]:
     """Give the seconds and the peak memory in GB of one piece of work in its own process."""
-    done = subprocess.Popen(
-        [sys.executable, __file__, "--child", kind, str(count)], stdout=subprocess.PIPE, text=True
-    )
+    line = [sys.executable, __file__, "--child", kind, str(count)]
+    line += [] if store is None else ["--store", store]
+    done = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     text = done.stdout.read()
     _, status, usage = os.wait4(done.pid, 0)
     if status:
@@ -166,7 +199,7 @@ def drawn() -> None:
         rows = []
         for rate in RATES:
             result = find_overlap(["a", "b"], false_match=rate, store=top)
-            same, unsure = (judge(result, truth, which) for which in ("same", "unsure"))
+            same, unsure = (judge(result.table, truth, which) for which in ("same", "unsure"))
             precision, recall = same.precision, same.recall
             rows.append(
                 [f"{rate:g}", f"{result.compared[0].limits.same:.3f}", f"{precision:.3f}",
@@ -191,7 +224,7 @@ def real(store: Path) -> None:
         rows = []
         for rate in RATES:
             result = find_overlap(NAMED, false_match=rate, store=copy)
-            same, unsure = (judge(result, truth, which) for which in ("same", "unsure"))
+            same, unsure = (judge(result.table, truth, which) for which in ("same", "unsure"))
             rows.append(
                 [f"{rate:g}", str(len(truth)), str(same.right), str(unsure.right),
                  str(same.missed - unsure.right), str(same.wrong), str(unsure.wrong)]

@@ -19,6 +19,7 @@ from fusekit.curate.forget import ForgetResult
 from fusekit.curate.label_noise import LabelNoiseResult
 from fusekit.curate.noise_thresholds import NoiseThresholds
 from fusekit.errors import UsageError
+from fusekit.evaluation.evaluate import EvaluationResult
 from fusekit.mixture.build import build_mixture
 from fusekit.store.layout import open_store
 
@@ -103,6 +104,7 @@ def asked(monkeypatch, folder):
     note("fusekit.curate.clusters.cluster_dataset", ALONE)
     note("fusekit.curate.dedup.find_duplicates", NO_COPY)
     note("fusekit.curate.forget.forget", ForgetResult((), (), proved=True))
+    note("fusekit.evaluation.evaluate.evaluate", EvaluationResult("r50", "N0F0", ()))
     note("fusekit.models.registry.get_model", Path("weights.onnx"))
     note("fusekit.demo.run.run_demo", Path("sheet.png"))
     return asked

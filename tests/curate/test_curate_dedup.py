@@ -266,3 +266,16 @@ def test_the_command_shows_counts_and_the_first_conflicts(storage):
     assert re.search(r"^d +d +22$", ran.stdout, re.MULTILINE)
     assert len(re.findall(r"^d +(?:a / b|b / a) ", ran.stdout, re.MULTILINE)) == 20
     assert ran.stdout.endswith("and 2 more, all in the finding and --json\n")
+
+
+def test_datasets_without_a_sample_hold_no_copies(storage):
+    empty = make_dataset(storage, "empty", 0)
+    assert not empty.files
+    pairs = find_exact(storage, [empty], [0])
+    assert {how: found.shape for how, found in pairs.items()} == {
+        "source": (0, 2), "content": (0, 2),
+    }  # fmt: skip
+    result = find_duplicates(["empty"], near=False, store=storage.path("."))
+    assert (result.samples, result.exact, result.conflicts) == (0, 0, ())
+    make(storage, "full", [("a", draw_crop(1), 0), ("b", draw_crop(1), 0)])
+    assert find_duplicates(["empty", "full"], near=False, store=storage.path(".")).exact == 1

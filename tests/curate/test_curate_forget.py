@@ -18,10 +18,11 @@ from support.erasures import (
     windows,
 )
 from support.people import MODEL
+from support.recipes import build, give_finding
 from support.stores import make_dataset
 
 from fusekit.curate.forget import forget
-from fusekit.errors import StoreError, UsageError
+from fusekit.errors import RecipeError, StoreError, UsageError
 from fusekit.fingerprint import fingerprint
 from fusekit.formats.tar import read_members
 from fusekit.mixture.mixture import Mixture
@@ -401,3 +402,103 @@ def test_listing_an_evaluation_set_anew_does_not_bring_blanked_pairs_back(store)
     with spool_protocol(storage, "evaluation", {"pairs": iter(listed.to_batches())}) as spool:
         keep_protocol(storage, "evaluation", spool)
     assert pq.read_table(storage.path(planned)).equals(listed)
+
+
+def test_second_people_of_an_erased_class_are_blanked_too(store):
+    storage = open_store(store)
+    make_dataset(storage, "doubles", {"ann": 6, "ann#2": 3, "bob": 3}, seed=8)
+    keys = [row["key"] for row in of_person(store, "doubles", "ann")]
+    rows = [{"key": key, "identity": "ann", "identity_index": 0, "flag": "split", "cluster": 1}
+            for key in keys[:3]]  # fmt: skip
+    give_finding(storage, "label-noise", ["doubles"], rows)
+    source = {"dataset": "doubles", "clean": {"split": "split"}}
+    build(storage, source, name="two", batch={"size": 4, "unlabeled_fraction": 0})
+    members = store / "mixtures/two/members.parquet"
+    assert pq.read_table(members)["identity"].to_pylist() == ["ann", "ann#2", "bob", "ann#3"]
+    about = json.loads((store / "heads/known.json").read_text())
+    about["rows"][2] = ["doubles", "ann#3"]
+    del about["digest"]
+    (store / "heads/known.json").write_text(json.dumps(about | {"digest": fingerprint(about)}))
+    assert forget(identity="ann", dataset="doubles", store=store).proved
+    assert pq.read_table(members)["identity"].to_pylist() == [
+        "forgotten:0", "ann#2", "bob", "forgotten:0"
+    ]  # fmt: skip
+    classes = pq.read_table(members.with_name("classes.parquet"))
+    assert classes["identity"].to_pylist() == ["forgotten:0", "ann#2", "bob", "forgotten:0"]
+    assert json.loads((store / "heads/known.json").read_text())["rows"][2][1] == "forgotten:0"
+    assert files_with(store, "ann#3") == []
+    assert len(of_person(store, "doubles", "ann#2")) == 3
+    assert verify_store(store).problems == ()
+
+
+def test_a_second_person_that_is_left_is_found(store, monkeypatch):
+    storage = open_store(store)
+    rows = [{"key": of_person(store, "people", "Ann Lee")[0]["key"], "identity": "Ann Lee",
+             "identity_index": 0, "flag": "split", "cluster": 1}]  # fmt: skip
+    made = give_finding(storage, "label-noise", ["people"], rows)
+    clean = {"split": "split", "finding": made.fingerprint[:12]}
+    batch = {"size": 4, "unlabeled_fraction": 0}
+    build(storage, {"dataset": "people", "clean": clean}, name="two", batch=batch)
+    monkeypatch.setattr("fusekit.store.erasure._split_off", lambda column, gone: {})
+    result = forget(identity="Ann Lee", store=store)
+    assert result.left == ("mixtures/two/classes.parquet", "mixtures/two/members.parquet")
+
+
+def test_what_killed_runs_left_of_findings_and_mixtures_is_removed(store):
+    table = next((store / "findings/overlap").iterdir())
+    shutil.copytree(table, store / "findings/overlap" / ("0" * 64))
+    (store / "findings/overlap" / ("0" * 64) / "finding.json").unlink()
+    shutil.copytree(store / "mixtures/ten", store / "mixtures/half")
+    (store / "mixtures/half/mixture.json").unlink()
+    assert forget(identity="Ann Lee", store=store).proved
+    assert files_with(store, "Ann Lee") == []
+    assert not (store / "findings/overlap" / ("0" * 64)).exists()
+    assert not (store / "mixtures/half").exists()
+    assert table.is_dir()
+
+
+def test_people_whom_a_recipe_leaves_out_by_name_are_blanked_in_it(store):
+    storage = open_store(store)
+    exclude = {"identities": {"people": ["bob", "Ann Lee"]}}
+    build(storage, "people", name="some", exclude=exclude,
+          batch={"size": 4, "unlabeled_fraction": 0})  # fmt: skip
+    assert forget(identity="Ann Lee", store=store).proved
+    assert files_with(store, "Ann Lee") == []
+    about = json.loads((store / "mixtures/some/mixture.json").read_text())
+    assert about["recipe"]["exclude"]["identities"] == {"people": ["bob", "forgotten:0"]}
+    assert [each["identity"] for each in about["removed"]] == ["forgotten:0", "bob"]
+    assert Mixture.open(store / "mixtures/some", store).classes.num_rows == 1
+    message = "no identity is named 'Ann Lee'; if fusekit forget erased them, take the name out"
+    with pytest.raises(RecipeError, match=message):
+        build(storage, "people", name="some", exclude=exclude)
+    assert verify_store(store).problems == ()
+
+
+def test_a_finding_does_not_tell_by_another_sets_name_who_was_erased(store):
+    row = {
+        "dataset": "people", "identity": "Ann Lee", "identity_index": 0, "evaluation": "evaluation",
+        "evaluation_identity": "fay", "reason": "embedding", "decision": "same",
+    }  # fmt: skip
+    storage = open_store(store)
+    found = give_finding(storage, "contamination", ["people"], [row], also=["evaluation"])
+    assert forget(identity="Ann Lee", store=store).proved
+    (row,) = read_finding_table(storage, found).to_pylist()
+    assert (row["identity"], row["evaluation_identity"]) == ("forgotten:0", None)
+
+
+def test_everywhere_follows_contamination_findings_into_evaluation_sets(store):
+    row = {
+        "dataset": "people", "identity": "Ann Lee", "identity_index": 0, "evaluation": "evaluation",
+        "evaluation_identity": "fay", "reason": "embedding", "decision": "same",
+    }  # fmt: skip
+    listed = row | {"evaluation_identity": None, "reason": "published"}
+    perhaps = row | {"evaluation_identity": "eve", "decision": "unsure"}
+    give_finding(
+        open_store(store), "contamination", ["people"], [row, listed, perhaps],
+        also=["evaluation"], against=["evaluation"],
+    )  # fmt: skip
+    result = forget(identity="Ann Lee", everywhere=True, store=store)
+    found = {each.dataset: each.identities for each in result.datasets}
+    assert found == {"evaluation": ("fay",), "others": ("n2",), "people": ("Ann Lee",)}
+    assert result.proved
+    assert verify_store(store).problems == ()

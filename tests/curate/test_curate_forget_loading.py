@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.erasures import crop_of, make_whole_store, samples
+from support.erasures import crop_of, files_with, make_whole_store, samples
+from support.recipes import build
 
 from fusekit.curate.forget import forget
+from fusekit.errors import MixtureError
 from fusekit.faces.image import decode_image
 from fusekit.loader.loader import MixtureLoader
 from fusekit.mixture.build import build_mixture
 from fusekit.mixture.mixture import Mixture
+from fusekit.mixture.select import select_rows
 from fusekit.report.verify import verify_store
+from fusekit.store.layout import open_store
 
 
 @pytest.fixture(scope="module")
@@ -113,4 +117,20 @@ def test_a_mixture_that_is_built_after_has_another_fingerprint(store):
     assert summary.fingerprint != before.fingerprint
     assert summary.labeled == before.labeled - 9
     assert build_mixture(before.recipe, store).state == "unchanged"
+    assert verify_store(store).problems == ()
+
+
+def test_a_mixture_that_is_being_built_is_not_written_over_an_erasure(store, monkeypatch):
+    def select_then_forget(*given):
+        chosen = select_rows(*given)
+        forget(identity="Ann Lee", store=store)
+        return chosen
+
+    monkeypatch.setattr("fusekit.mixture.build.select_rows", select_then_forget)
+    message = "late: samples were erased while it was built; build it again when fusekit forget is"
+    with pytest.raises(MixtureError, match=message):
+        build(open_store(store), "people", name="late")
+    assert files_with(store, "Ann Lee") == []
+    monkeypatch.undo()
+    assert build(open_store(store), "people", name="late").labeled == 15
     assert verify_store(store).problems == ()

@@ -61,7 +61,7 @@ def spelt(result, decision):
 
 def test_every_same_named_person_is_found_and_nobody_else(named, truth):
     assert len(truth) >= 30
-    found = judge(named, truth, "same")
+    found = judge(named.table, truth, "same")
     print(f"{len(truth)} pairs of one name: {found.right} same, {found.wrong} others the same")
     assert (found.missed, found.wrong) == (0, 0)
 

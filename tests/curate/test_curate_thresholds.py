@@ -1,5 +1,7 @@
 """Thresholds: a rate asked for is the rate that strangers have, also where it is extrapolated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.people import draw_images, draw_people, make_people
@@ -63,6 +65,27 @@ def test_a_rate_that_can_not_be_seen_holds_on_people_that_were_held_out(made):
     for rate in (1e-4, 1e-5):  # 171 and 17 of the 1.7 million pairs
         assert rate / 5 < share(cosines, few.threshold(rate)) < rate * 5
     assert share(cosines, few.threshold(1e-8)) == 0
+
+
+def test_thresholds_of_high_cosines_stay_below_one_and_keep_their_rates(made):
+    common = 3 * draw_people(1, 64, 9)[0]
+    lifted = PEOPLE + common
+    lifted /= np.linalg.norm(lifted, axis=1, keepdims=True)
+    templates, _ = made("any", range(2))
+
+    def of(numbers):
+        people = np.arange(len(numbers), dtype=np.int32)
+        return replace(templates, centres=lifted[numbers].astype(np.float32), of_identity=people)
+
+    cosines = strangers_cosines(of(range(300, 2_000)))
+    assert np.median(cosines) > 0.85
+    for few in (5, 20, 40):
+        found = template_strangers([of(range(few))])
+        assert cosines[-1] * 0.97 < found.threshold(1e-15) < 1
+        assert share(cosines, found.threshold(1e-5)) < 1e-3
+    many = template_strangers([of(range(300))])
+    for rate in (1e-3, 1e-4, 1e-5):
+        assert rate / 5 < share(cosines, many.threshold(rate)) < rate * 5
 
 
 def test_people_that_a_dataset_holds_twice_hardly_move_its_thresholds(made):

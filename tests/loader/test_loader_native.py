@@ -392,7 +392,7 @@ def test_a_library_that_gives_other_pixels_is_not_used(tmp_path, monkeypatch, ca
     whole = simplejpeg.decode_jpeg
     monkeypatch.setattr(native.simplejpeg, "decode_jpeg", lambda *a: whole(*a) ^ 1)
     assert native.find_native(SIZE, SIZE) is None
-    assert "decode_run.so gives other pixels than it must: crops are decoded one by" in caplog.text
+    assert "decode_run.so gives other values than it must: crops are decoded one by" in caplog.text
 
 
 def build(folder, **environment):

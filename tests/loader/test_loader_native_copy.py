@@ -165,7 +165,7 @@ def test_a_library_that_copies_otherwise_is_not_used(tmp_path, monkeypatch, capl
     whole = native_copy.NativeCopier.copy
     monkeypatch.setattr(native_copy.NativeCopier, "copy", lambda *a, **k: ~whole(*a, **k))
     assert native_copy.find_copier(8, 8) is None
-    assert "copy_run.so gives other pixels than it must: stored pixels are" in caplog.text
+    assert "copy_run.so gives other values than it must: stored pixels are" in caplog.text
 
 
 def epochs(mixture, used, monkeypatch, **settings):

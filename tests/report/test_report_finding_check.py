@@ -16,7 +16,13 @@ from support.stores import make_dataset
 
 from fusekit.fingerprint import file_sha256
 from fusekit.report.verify import verify_store
-from fusekit.store.findings import finding_json, list_findings
+from fusekit.store.findings import (
+    SCHEMAS,
+    finding_json,
+    list_findings,
+    read_finding_table,
+    write_finding,
+)
 from fusekit.store.layout import finding, open_store
 
 
@@ -141,3 +147,17 @@ def test_a_finding_of_no_known_kind_is_named(storage):
     data = (target / "finding.json").read_text().replace('"overlap"', '"overlay"')
     (target / "finding.json").write_text(data)
     assert problems(storage) == ["is of no known kind: 'overlay'"]
+
+
+def test_who_reviewed_a_finding_and_when_is_checked_too(storage):
+    (made,) = list_findings(storage, "overlap")
+    table = read_finding_table(storage, made)
+    about = made.about | {"supersedes": made.fingerprint}
+    review = {"by": "ann", "at": "2026-01-02T03:04:05+00:00"}
+    new = write_finding(storage, "overlap", about, table, SCHEMAS["overlap"], review)
+    assert problems(storage) == []
+    where = storage.path(f"{finding('overlap', new.fingerprint)}/finding.json")
+    whole = where.read_bytes()
+    for was, now in ((b'"ann"', b'"bob"'), (b"03:04:05", b"03:04:06")):
+        where.write_bytes(whole.replace(was, now))
+        assert problems(storage) == ["is damaged"]

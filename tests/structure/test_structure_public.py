@@ -68,6 +68,8 @@ def test_the_errors_are_drawn_in_their_module():
 
 def test_packages_hold_no_code_but_a_docstring():
     for path in PACKAGE.glob("*/__init__.py"):
+        if path.parent.name == "losses":
+            continue  # offers names that users script against: tests/losses/test_losses_names.py
         body = ast.parse(path.read_text()).body
         assert len(body) == 1, path
         assert isinstance(body[0], ast.Expr), path

@@ -67,7 +67,7 @@ def identities_of(row) -> Pair:
     return a[0], b[0], a[1], b[1]
 
 
-def judge(result, truth: set[Pair], decision: str) -> Judged:
-    """Compare the pairs that a result gives one decision with the truth."""
-    said = {identities_of(r) for r in result.table.to_pylist() if r["decision"] == decision}
+def judge(pairs, truth: set[Pair], decision: str) -> Judged:
+    """Compare the rows of a table that have one decision with the truth."""
+    said = {identities_of(r) for r in pairs.to_pylist() if r["decision"] == decision}
     return Judged(len(said & truth), len(said - truth), len(truth - said))

@@ -34,7 +34,9 @@ def embed_as(
     for record in records(storage, info.name, info.units):
         part = layout.manifest_part(info.name, record.unit)
         table = read_table(storage, part, MANIFEST_SCHEMA, [*_COLUMNS, "source"])
-        items = [int(source[-9:-4]) for source in table.column("source").to_pylist()]
+        items = [
+            int(source.rsplit("/", 1)[-1][:-4]) for source in table.column("source").to_pylist()
+        ]
         chosen = outputs[items].reshape(len(items), outputs.shape[1])
         write_part(storage, info.name, record, model, table.select(_COLUMNS), chosen)
 

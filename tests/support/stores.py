@@ -94,8 +94,8 @@ def make_dataset(
     with spool_protocol(storage, name, batches) as spool:
         keep_protocol(storage, name, spool)
     inputs = {
-        "dataset": name, "seed": seed, "people": fingerprint(people), "items": {"count": len(people)},
-        "protocol": spool.digests,
+        "dataset": name, "seed": seed, "people": fingerprint(people),
+        "items": {"count": len(people)}, "protocol": spool.digests,
     }  # fmt: skip
     plan = {"fingerprint": fingerprint(inputs), "units": len(units), "inputs": inputs}
     storage.write(layout.plan_json(name), canonical_json(plan))

@@ -14,7 +14,7 @@ from fusekit.schema import IDENTITIES_SCHEMA, MANIFEST_SCHEMA
 from fusekit.store import layout
 from fusekit.store.commit import read_record
 from fusekit.store.datasets import dataset_sums, open_dataset, records, write_info
-from fusekit.store.erasure import blank_sources, blank_table, rewrite_table
+from fusekit.store.erasure import Gone, blank_sources, blank_table, rewrite_table
 from fusekit.store.protocol import KEYED, PLANNED, blanked_protocol
 from fusekit.store.sums import read_sums, write_sums
 from fusekit.store.tables import read_about, read_table
@@ -25,21 +25,23 @@ if TYPE_CHECKING:
 
     from fusekit.curate.forgetting.journal import DatasetErasure, UnitErasure
     from fusekit.storage.folder import Storage
-    from fusekit.store.erasure import Change, Gone
+    from fusekit.store.erasure import Change
 
 _COMPACTED: Final = ("samples-", "rejects-")
 
 
-def people_of(storage: Storage, erasure: DatasetErasure) -> dict[str, int]:
-    """Give the texts of the identities that are erased whole, as long as they stand.
+def gone_of(storage: Storage, erasure: DatasetErasure) -> Gone:
+    """Give an erasure as tables are blanked by: with the texts of people, as long as they stand.
 
     They are the last texts that :func:`finish_erasure` blanks, so they stand until then.
     """
-    name = layout.identities(erasure.dataset)
+    name, stems = layout.identities(erasure.dataset), frozenset(erasure.stems)
     if not erasure.people or not storage.exists(name):
-        return {}
+        return Gone(erasure.dataset, stems, {})
     texts = read_table(storage, name, IDENTITIES_SCHEMA)["identity"].to_pylist()
-    return {texts[i]: i for i in erasure.people if not is_forgotten(texts[i])}
+    people = {texts[i]: i for i in erasure.people if not is_forgotten(texts[i])}
+    stay = {text for text in texts if text.rpartition("#")[0] in people} - people.keys()
+    return Gone(erasure.dataset, stems, people, frozenset(stay))
 
 
 def erase_samples(storage: Storage, erasure: DatasetErasure, gone: Gone) -> None:
@@ -73,7 +75,7 @@ def finish_erasure(storage: Storage, erasure: DatasetErasure) -> None:
         StorageError: A file is damaged or can't be written; done again, it goes on.
     """
     name = erasure.dataset
-    gone = erasure.gone(people_of(storage, erasure))
+    gone = gone_of(storage, erasure)
     if storage.exists(layout.identities(name)):
         rewrite_table(
             storage, layout.identities(name), lambda rows: blank_table(rows, [gone], name)

@@ -45,7 +45,7 @@ def erase_findings(storage: Storage, gone: Sequence[Gone]) -> int:
         FindingError: A finding is damaged.
         StorageError: A table is damaged or can't be written.
     """
-    changed = 0
+    changed = _remove_unfinished(storage)
     for finding in list_findings(storage):
         folder = layout.finding(finding.kind, finding.fingerprint)
         if _names_any(finding.about, gone):
@@ -106,7 +106,9 @@ def erase_mixture(storage: Storage, name: str, gone: Sequence[Gone]) -> bool:
     folder = layout.mixture(name)
     where = f"{folder}/mixture.json"
     if not storage.exists(where):
-        return False
+        # A killed build's tables: nothing reads them, and the next build writes them anew.
+        shutil.rmtree(storage.path(folder), ignore_errors=True)
+        return True
     shutil.rmtree(storage.path(f"{folder}/.work"), ignore_errors=True)  # a killed build's
     storage.sweep(folder)
     was: dict[str, Any] = json.loads(storage.read(where))
@@ -117,6 +119,8 @@ def erase_mixture(storage: Storage, name: str, gone: Sequence[Gone]) -> bool:
             rewrite_table(storage, f"{folder}/{file}", lambda rows: blank_table(rows, gone, None))
     _erase_index(storage, folder)
     about = _blank_json(was, gone)
+    if _blank_recipe(about["recipe"], gone):
+        about["recipe_fingerprint"] = fingerprint(about["recipe"])
     about["files"] = {
         file: {
             "sha256": file_sha256(storage.path(f"{folder}/{file}")),
@@ -132,6 +136,19 @@ def erase_mixture(storage: Storage, name: str, gone: Sequence[Gone]) -> bool:
     return changed
 
 
+def _remove_unfinished(storage: Storage) -> int:
+    """Remove what killed runs left of findings: a table of which nobody says whose it is."""
+    folders = [
+        layout.finding(kind, name)
+        for kind in storage.names("findings")
+        for name in storage.names(f"findings/{kind}")
+    ]
+    half = [folder for folder in folders if not storage.exists(f"{folder}/finding.json")]
+    for folder in half:
+        shutil.rmtree(storage.path(folder), ignore_errors=True)
+    return len(half)
+
+
 def _erase_finding(storage: Storage, finding: Finding, folder: str, gone: Sequence[Gone]) -> bool:
     table = f"{folder}/table.parquet"
     # Kinds without a column of the dataset speak of one.
@@ -145,10 +162,10 @@ def _erase_finding(storage: Storage, finding: Finding, folder: str, gone: Sequen
 
 
 def _names_any(about: Any, gone: Sequence[Gone]) -> bool:  # noqa: ANN401 - a JSON value
-    people = {text for each in gone for text in each.identities}
     stems = {stem for each in gone for stem in each.stems}
     return any(
-        text in people or (len(text) == STEM_LETTERS + 3 and text[:STEM_LETTERS] in stems)
+        any(each.index_of(text) is not None for each in gone)
+        or (len(text) == STEM_LETTERS + 3 and text[:STEM_LETTERS] in stems)
         for text in texts_of(about)
     )
 
@@ -172,8 +189,11 @@ def _erase_head(storage: Storage, name: str, gone: Sequence[Gone]) -> bool:
     rows = about.get("rows") if isinstance(about, dict) else None
     if not isinstance(rows, list) or not storage.exists(weights):
         return False
-    people = {(each.dataset, text): i for each in gone for text, i in each.identities.items()}
-    erased = [n for n, row in enumerate(rows) if tuple(row) in people]
+    by_name = {each.dataset: each for each in gone}
+    numbers = {
+        n: by_name[row[0]].index_of(row[1]) for n, row in enumerate(rows) if row[0] in by_name
+    }
+    erased = {n: number for n, number in numbers.items() if number is not None}
     if not erased:
         return False
     arrays = safetensors.numpy.load(storage.read(weights))
@@ -182,9 +202,8 @@ def _erase_head(storage: Storage, name: str, gone: Sequence[Gone]) -> bool:
         centres[number] = _nobody(centres.shape[1], derive(0, "forgotten", name, number))
     data = safetensors.numpy.save(arrays | {"weight": centres})
     storage.write(weights, data)
-    for number in erased:
-        dataset, text = rows[number]
-        rows[number] = [dataset, forgotten_identity(people[dataset, text])]
+    for number, index in erased.items():
+        rows[number] = [rows[number][0], forgotten_identity(index)]
     if "digest" in about:  # laid by hand it has neither
         about["weight_sha256"] = hashlib.sha256(data).hexdigest()
         del about["digest"]
@@ -238,6 +257,20 @@ def _erase_index(storage: Storage, folder: str) -> None:
         out.write_batch(batch)
 
 
+def _blank_recipe(recipe: dict[str, Any], gone: Sequence[Gone]) -> bool:
+    """Blank the people whom a recipe leaves out by name; say whether there are any."""
+    listed = (recipe.get("exclude") or {}).get("identities", {})
+    changed = False
+    for each in gone:
+        named = listed.get(each.dataset, [])
+        for place, text in enumerate(named):
+            index = each.index_of(text)
+            if index is not None:
+                named[place] = forgotten_identity(index)
+                changed = True
+    return changed
+
+
 def _blank_json(value: Any, gone: Sequence[Gone]) -> Any:  # noqa: ANN401 - a JSON value
     """Blank people where a JSON object names them beside their dataset."""
     if isinstance(value, list):
@@ -247,6 +280,9 @@ def _blank_json(value: Any, gone: Sequence[Gone]) -> Any:  # noqa: ANN401 - a JS
     found = {name: _blank_json(inner, gone) for name, inner in value.items()}
     for each in gone:
         text = found.get("identity")
-        if text is not None and found.get("dataset") == each.dataset and text in each.identities:
-            found["identity"] = forgotten_identity(each.identities[text])
+        if text is None or found.get("dataset") != each.dataset:
+            continue
+        index = each.index_of(text)
+        if index is not None:
+            found["identity"] = forgotten_identity(index)
     return found

@@ -16,7 +16,6 @@ from fusekit.formats.tar import Member, members_from
 from fusekit.schema import MANIFEST_SCHEMA, PLAN_SCHEMA
 from fusekit.store import layout
 from fusekit.store.commit import read_record
-from fusekit.store.erasure import Gone
 from fusekit.store.tables import read_table
 from fusekit.store.tombstones import JOURNAL, STEM_LETTERS, key_stem
 
@@ -69,14 +68,6 @@ class DatasetErasure:
     def shards(self) -> int:
         """How many shards are overwritten in part."""
         return sum(bool(unit.members) for unit in self.units)
-
-    def gone(self, people: dict[str, int]) -> Gone:
-        """Give it as the tables are blanked by.
-
-        Args:
-            people: Text to identity index, of the identities that are erased whole.
-        """
-        return Gone(self.dataset, frozenset(self.stems), people)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Who is the same person in other datasets, as fresh overlap findings say."""
+"""Who is the same person in other datasets, as fresh findings say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import pyarrow.compute as pc
 
 from fusekit.store.findings import list_findings, read_finding_table, stale_because
+from fusekit.store.reviews import latest
 
 if TYPE_CHECKING:
     from fusekit.storage.folder import Storage
@@ -14,13 +15,18 @@ if TYPE_CHECKING:
 
     Person: TypeAlias = tuple[str, str]
 
-_COLUMNS: Final = ["dataset_a", "identity_a", "dataset_b", "identity_b", "decision"]
+#: Kind to the columns of its pairs of people: dataset and identity of both, and the decision.
+_PAIRS: Final = {
+    "overlap": ["dataset_a", "identity_a", "dataset_b", "identity_b", "decision"],
+    "contamination": ["dataset", "identity", "evaluation", "evaluation_identity", "decision"],
+}
 
 
 def linked_people(storage: Storage, people: set[Person], embedder: str | None) -> set[Person]:
     """Give the people of other datasets, and of the same, that are decided to be the same ones.
 
-    Links are followed on: who is the same as one of the same is the same.
+    Links are followed on: who is the same as one of the same is the same. Contamination findings
+    link people of evaluation sets.
 
     Args:
         storage: The store.
@@ -31,16 +37,16 @@ def linked_people(storage: Storage, people: set[Person], embedder: str | None) -
         The given ones and those that are linked with them.
     """
     links: dict[Person, set[Person]] = {}
-    for finding in list_findings(storage, "overlap"):
+    for finding in latest([f for kind in _PAIRS for f in list_findings(storage, kind)]):
         if not _is_by(finding, embedder) or stale_because(storage, finding) is not None:
             continue
-        rows = read_finding_table(storage, finding, _COLUMNS)
+        columns = _PAIRS[finding.kind]
+        rows = read_finding_table(storage, finding, columns)
         rows = rows.filter(pc.equal(rows["decision"], "same"))
-        for row in rows.to_pylist():
-            a = (row["dataset_a"], row["identity_a"])
-            b = (row["dataset_b"], row["identity_b"])
-            links.setdefault(a, set()).add(b)
-            links.setdefault(b, set()).add(a)
+        for a, in_a, b, in_b in zip(*(rows[c].to_pylist() for c in columns[:4]), strict=True):
+            if in_b is not None:  # the set has no identities, or a list does not say
+                links.setdefault((a, in_a), set()).add((b, in_b))
+                links.setdefault((b, in_b), set()).add((a, in_a))
     found, waiting = set(people), list(people)
     while waiting:
         new = links.get(waiting.pop(), set()) - found

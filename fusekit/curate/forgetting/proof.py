@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fusekit.curate.forgetting.journal import DatasetErasure, Journal
     from fusekit.curate.forgetting.targets import Target
     from fusekit.storage.folder import Storage
+    from fusekit.store.erasure import Gone
 
     Words = npt.NDArray[np.uint64]
 
@@ -85,8 +86,17 @@ def take_evidence(storage: Storage, targets: Sequence[Target], journal: Journal)
     return evidence
 
 
-def find_left(storage: Storage, evidence: Evidence, journal: Journal, report: Report) -> list[str]:
+def find_left(
+    storage: Storage, evidence: Evidence, journal: Journal, gone: Sequence[Gone], report: Report
+) -> list[str]:
     """Look for what was erased in every file of the store.
+
+    Args:
+        storage: The store.
+        evidence: What is looked for.
+        journal: Where it stood.
+        gone: Whose texts they are: a second person of a class is one of them.
+        report: Told of progress.
 
     Returns:
         Names of the files that still hold some of it; none proves that it is gone.
@@ -101,8 +111,10 @@ def find_left(storage: Storage, evidence: Evidence, journal: Journal, report: Re
     common = _of_others(storage, evidence)
     for number, path in enumerate(files):
         name = path.relative_to(storage.root).as_posix()
-        if _holds_words(path, evidence.words, table) or _holds_text(
-            storage, name, evidence.texts, common
+        if (
+            _holds_words(path, evidence.words, table)
+            or _holds_text(storage, name, evidence.texts, common)
+            or _names_split_off(storage, name, gone)
         ):
             left.add(name)
         report(Progress("prove", number + 1, len(files), "files"))
@@ -234,6 +246,21 @@ def _holds_text(storage: Storage, name: str, texts: dict[str, set[str]], common:
         said = set(_TEXT_IN_SHARD.findall(storage.read(name)))
         return not mine.isdisjoint(map(json.loads, said))
     return False
+
+
+def _names_split_off(storage: Storage, name: str, gone: Sequence[Gone]) -> bool:
+    """Say whether a mixture's table names a second person of an erased class."""
+    if not (name.startswith("mixtures/") and name.endswith(".parquet")):
+        return False
+    with pq.ParquetFile(storage.path(name)) as file:
+        if not {"dataset", "identity"} <= set(file.schema_arrow.names):
+            return False
+        return any(
+            dataset == each.dataset and text is not None and each.index_of(text) is not None
+            for batch in file.iter_batches(columns=["dataset", "identity"])
+            for dataset, text in zip(*(column.to_pylist() for column in batch), strict=True)
+            for each in gone
+        )
 
 
 def _table_holds(

@@ -1,29 +1,30 @@
 """A run of JPEG crops decoded in one call, by a small compiled library where it was built.
 
 ``decode_run.c`` is compiled when fusekit is installed, if there are a C compiler and the headers
-of libjpeg-turbo; see :mod:`fusekit.loader.crops.compiled`.
+of libjpeg-turbo; see :mod:`fusekit.compiled`.
 """
 
 from __future__ import annotations
 
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import simplejpeg
 
-from fusekit.loader.crops.compiled import FOLDER, check_array, is_allowed, load_call
+from fusekit.compiled import check_array, is_allowed, load_call
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fusekit.loader.crops.compiled import Call
+    from fusekit.compiled import Call
 
     Pixels: TypeAlias = npt.NDArray[np.uint8]
     Numbers: TypeAlias = npt.NDArray[np.int64]
     Found: TypeAlias = npt.NDArray[np.bool_]
 
-LIBRARY: Final = FOLDER / "decode_run.so"
+LIBRARY: Final = Path(__file__).with_name("decode_run.so")
 _NAME: Final = "fusekit_decode_run_1"
 _ARGUMENTS: Final = (
     c_size_t, c_void_p, c_void_p, c_void_p, c_uint32, c_uint32, c_int, c_void_p, c_void_p,

@@ -1,30 +1,31 @@
 """A run of crops that are pixels already, copied in one call, by a library where it was built.
 
 Crops stored as ``.npy`` files, and those that a cache keeps, are no work but for the copying:
-taking them one by one costs more than the copy. See :mod:`fusekit.loader.crops.compiled`.
+taking them one by one costs more than the copy. See :mod:`fusekit.compiled`.
 """
 
 from __future__ import annotations
 
 import sys
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from fusekit.loader.crops.compiled import FOLDER, check_array, is_allowed, load_call
+from fusekit.compiled import check_array, is_allowed, load_call
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fusekit.loader.crops.compiled import Call
+    from fusekit.compiled import Call
 
     Pixels: TypeAlias = npt.NDArray[np.uint8]
     Numbers: TypeAlias = npt.NDArray[np.int64]
     Sums: TypeAlias = npt.NDArray[np.uint64]
     Found: TypeAlias = npt.NDArray[np.bool_]
 
-LIBRARY: Final = FOLDER / "copy_run.so"
+LIBRARY: Final = Path(__file__).with_name("copy_run.so")
 _NAME: Final = "fusekit_copy_run_1"
 _ARGUMENTS: Final = (
     c_size_t, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_uint32, c_uint32,

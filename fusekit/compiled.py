@@ -1,8 +1,7 @@
-"""The small compiled libraries beside this module: found, tried, and used or left alone.
+"""Small compiled libraries, each beside the module that uses it: found, tried, used or left alone.
 
 They are made when fusekit is installed, where there is a C compiler (``hatch_build.py``). Without
-one, or with ``FUSEKIT_NATIVE=0`` in the environment, everything is done by calls for single crops,
-to the same pixels; the threads then wait for one another more.
+one, or with ``FUSEKIT_NATIVE=0`` in the environment, all the same is done without them, slower.
 """
 
 from __future__ import annotations
@@ -11,19 +10,18 @@ import ctypes
 import logging
 import os
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
     Call: TypeAlias = Callable[..., None]
 
-FOLDER: Final = Path(__file__).parent
-_log = logging.getLogger("fusekit.loader")
+_log = logging.getLogger("fusekit.compiled")
 
 
 def is_allowed() -> bool:
@@ -62,7 +60,7 @@ def load_call(
         return None
     call.argtypes, call.restype = list(arguments), None
     if not agrees(call):
-        _log.warning("%s gives other pixels than it must: %s", library.name, otherwise)
+        _log.warning("%s gives other values than it must: %s", library.name, otherwise)
         return None
     found: Call = call
     return found

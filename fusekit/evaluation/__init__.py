@@ -1,0 +1,1 @@
+"""Evaluation: what a model reaches on the protocols that the store holds."""
