@@ -207,7 +207,9 @@ def filter_unlabeled(
         "precision_differs": differs,
         "flags": about_flags(),
     }
-    finding = write_finding(storage, _KIND, about, table, ACTIVATIONS_SCHEMA)
+    finding = write_finding(
+        storage, _KIND, about, table, ACTIVATIONS_SCHEMA, read=[crawl, *labeled]
+    )
     dropped = int(out.sum())
     return FilterResult(
         dataset=dataset, kept=table.num_rows - dropped, dropped=dropped,

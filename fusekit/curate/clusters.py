@@ -157,7 +157,7 @@ def cluster_dataset(
         "neighbours": NEIGHBOURS, "library": _library(method), "version": VERSION,
     }  # fmt: skip
     table = pa.Table.from_arrays(columns, schema=CLUSTERS_SCHEMA)
-    finding = write_finding(storage, _KIND, about, table, CLUSTERS_SCHEMA)
+    finding = write_finding(storage, _KIND, about, table, CLUSTERS_SCHEMA, read=[info])
     counts = np.bincount(numbers[numbers >= 0])
     return ClustersResult(
         dataset=dataset, method=method, samples=len(vectors), clusters=len(counts),

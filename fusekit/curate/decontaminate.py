@@ -139,7 +139,9 @@ def find_contamination(
             "contamination": VERSION,
         },
     }  # fmt: skip
-    finding = write_finding(storage, _KIND, about, rows, CONTAMINATION_SCHEMA)
+    finding = write_finding(
+        storage, _KIND, about, rows, CONTAMINATION_SCHEMA, read=[*trained, *evaluated]
+    )
     spelt = {each.templates.dataset: each.names for each in people}
     sure = _people((row for row in rows if row["decision"] == "same"), spelt)
     told = {(f.dataset, f.identity, f.evaluation) for f in sure}

@@ -190,7 +190,7 @@ def find_duplicates(
         copies = _read_copies(numbered, exact)
         groups = make_groups(exact, (), copies.rank.__getitem__, lambda _a, _b: False)
         table = _table(groups, copies, pairs, None)
-    finding = write_finding(storage, _KIND, about, table, DUPLICATES_SCHEMA)
+    finding = write_finding(storage, _KIND, about, table, DUPLICATES_SCHEMA, read=infos)
     sizes = [[len(rows) for rows in group.classes] for group in groups]
     return DedupResult(
         datasets=tuple(datasets), samples=numbered.first_rows[-1],

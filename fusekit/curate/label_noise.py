@@ -179,7 +179,7 @@ def find_label_noise(
         "model": asdict(embeddings.model), "false_match": false_match,
         "thresholds": asdict(limits), "turned": TURNED_DEGREES, "version": VERSION,
     }  # fmt: skip
-    finding = write_finding(storage, _KIND, about, table, LABEL_NOISE_SCHEMA)
+    finding = write_finding(storage, _KIND, about, table, LABEL_NOISE_SCHEMA, read=[info])
     noisy = _noisy(templates, people, flags)
     flagged = flags.flag != NO_FLAG
     return LabelNoiseResult(

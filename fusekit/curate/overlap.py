@@ -187,7 +187,7 @@ def find_overlap(
             "pairs": identity_pairs.VERSION,
         },
     }  # fmt: skip
-    finding = write_finding(storage, _KIND, about, table, OVERLAP_SCHEMA)
+    finding = write_finding(storage, _KIND, about, table, OVERLAP_SCHEMA, read=infos)
     counts = _counts(table)
     compared = tuple(
         Compared(

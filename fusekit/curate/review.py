@@ -18,6 +18,7 @@ from fusekit.curate.people_clusters import Link, Node, join_people
 from fusekit.errors import FindingError, UsageError
 from fusekit.fingerprint import fingerprint
 from fusekit.store import layout
+from fusekit.store.datasets import open_dataset
 from fusekit.store.decisions import read_decisions
 from fusekit.store.findings import (
     SCHEMAS,
@@ -99,6 +100,7 @@ def apply_review(
     """
     storage = layout.open_store(store)
     old = find_reviewable(storage, finding)
+    read = [open_dataset(storage, name) for name in sorted(old.about["inputs"])]
     table = read_finding_table(storage, old)
     file = Path(decisions)
     answers = read_decisions(file, old, earlier_of(storage, old), table.num_rows).rows
@@ -119,7 +121,7 @@ def apply_review(
         "decisions": fingerprint([[row, answer] for row, answer in answers.items()]),
     }  # fmt: skip
     new = write_finding(
-        storage, old.kind, about, reviewed, SCHEMAS[old.kind], {"by": name, "at": at}
+        storage, old.kind, about, reviewed, SCHEMAS[old.kind], {"by": name, "at": at}, read=read
     )
     return ReviewResult(
         old.kind, new.fingerprint, old.fingerprint, decided, left, contested, name, at

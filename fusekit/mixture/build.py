@@ -25,10 +25,9 @@ from fusekit.mixture.summary import FORMAT_VERSION, MixtureSummary, Overlap, Sou
 from fusekit.progress import Progress, Report, silent
 from fusekit.schema import CLASSES_SCHEMA, MEMBERS_SCHEMA, MIXTURE_ROWS_SCHEMA, SHARDS_SCHEMA
 from fusekit.store import layout
-from fusekit.store.datasets import open_dataset
+from fusekit.store.datasets import were_erased
 from fusekit.store.layout import open_store
 from fusekit.store.tables import write_table, writing_table
-from fusekit.store.tombstones import JOURNAL
 
 if TYPE_CHECKING:
     import os
@@ -273,9 +272,7 @@ def _write_rows(storage: Storage, folder: str, choice: _Choice, report: Report) 
 
 def _check_erasures(storage: Storage, plan: MixturePlan) -> None:
     """Refuse what was read before or while samples were erased: it may say who they were."""
-    datasets = {source.info.name: source.info.forgotten for source in plan.sources}
-    now = {name: open_dataset(storage, name).forgotten for name in datasets}
-    if now == datasets and not storage.exists(JOURNAL):
+    if not were_erased(storage, [source.info for source in plan.sources]):
         return
     shutil.rmtree(storage.path(layout.mixture(plan.recipe.name)), ignore_errors=True)
     raise MixtureError(

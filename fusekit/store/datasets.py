@@ -16,9 +16,10 @@ from fusekit.store.commit import UnitRecord, read_record
 from fusekit.store.protocol import blanked_protocol, resolve_protocol
 from fusekit.store.sums import write_sums
 from fusekit.store.tables import count_rows, group_parts, join_tables
+from fusekit.store.tombstones import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fusekit.storage.folder import Storage
 
@@ -133,6 +134,20 @@ def indexes(storage: Storage) -> dict[int, str]:
         except (ValueError, KeyError, TypeError):
             raise StoreError(where, "is damaged", '{"dataset": NAME}') from None
     return taken
+
+
+def were_erased(storage: Storage, read: Iterable[DatasetInfo]) -> bool:
+    """Tell whether samples are being erased, or were since these datasets were opened.
+
+    What was read of them may then name people whom nothing may name any more.
+
+    Args:
+        storage: The store.
+        read: The datasets, as they were when reading began.
+    """
+    if storage.exists(JOURNAL):
+        return True
+    return any(open_dataset(storage, info.name).forgotten != info.forgotten for info in read)
 
 
 def records(storage: Storage, dataset: str, units: int) -> Iterator[UnitRecord]:

@@ -26,7 +26,7 @@ from fusekit.schema import (
     ArrowSchema,
 )
 from fusekit.store import layout
-from fusekit.store.datasets import list_datasets
+from fusekit.store.datasets import DatasetInfo, list_datasets, were_erased
 from fusekit.store.tables import write_table
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def write_finding(
     table: pa.Table | Sequence[dict[str, Any]],
     schema: ArrowSchema,
     review: dict[str, str] | None = None,
+    *,
+    read: Sequence[DatasetInfo] = (),
 ) -> Finding:
     """Write a finding: its table first, then ``finding.json``, whose presence means finished.
 
@@ -102,8 +104,10 @@ def write_finding(
         table: Its rows.
         schema: From :mod:`fusekit.schema`.
         review: Who decided on unsure rows, and when: no part of its fingerprint.
+        read: The datasets that it was made from, as they were when reading began.
 
     Raises:
+        FindingError: Samples of them were erased meanwhile; nothing of the finding is left then.
         StorageError: It can't be written.
     """
     finding = Finding(kind, fingerprint(about), about, review or {})
@@ -111,6 +115,12 @@ def write_finding(
     name = f"{folder}/table.parquet"
     write_table(storage, name, table, schema)
     sha256 = file_sha256(storage.path(name))
+    if were_erased(storage, read):
+        storage.remove(name)
+        raise FindingError(
+            ", ".join(finding.datasets), "samples were erased while this ran", None,
+            "run it again when fusekit forget is done",
+        )  # fmt: skip
     storage.write(f"{folder}/finding.json", finding_json(finding, sha256))
     return finding
 

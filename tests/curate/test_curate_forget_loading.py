@@ -10,13 +10,16 @@ from support.erasures import crop_of, files_with, make_whole_store, samples
 from support.recipes import build
 
 from fusekit.curate.forget import forget
-from fusekit.errors import MixtureError
+from fusekit.errors import FindingError, MixtureError
 from fusekit.faces.image import decode_image
 from fusekit.loader.loader import MixtureLoader
 from fusekit.mixture.build import build_mixture
 from fusekit.mixture.mixture import Mixture
 from fusekit.mixture.select import select_rows
 from fusekit.report.verify import verify_store
+from fusekit.schema import LABEL_NOISE_SCHEMA
+from fusekit.store.datasets import open_dataset
+from fusekit.store.findings import list_findings, write_finding
 from fusekit.store.layout import open_store
 
 
@@ -134,3 +137,22 @@ def test_a_mixture_that_is_being_built_is_not_written_over_an_erasure(store, mon
     monkeypatch.undo()
     assert build(open_store(store), "people", name="late").labeled == 15
     assert verify_store(store).problems == ()
+
+
+def test_a_finding_that_was_being_made_is_not_written_over_an_erasure(store):
+    storage = open_store(store)
+    info = open_dataset(storage, "people")
+    about = {"dataset": "people", "inputs": {"people": info.fingerprint}}
+    row = {
+        "key": "k", "identity": "Ann Lee", "identity_index": 0, "flag": "outlier", "cluster": -1,
+        "score": 0.1, "nearest_identity": None, "nearest_score": None, "decision": "drop",
+    }  # fmt: skip
+    forget(identity="Ann Lee", store=store)
+    there = list_findings(storage, "label-noise")
+    message = "people: samples were erased while this ran; run it again when fusekit forget is done"
+    with pytest.raises(FindingError, match=message):
+        write_finding(storage, "label-noise", about, [row], LABEL_NOISE_SCHEMA, read=[info])
+    assert list_findings(storage, "label-noise") == there
+    assert files_with(store, "Ann Lee") == []
+    now = open_dataset(storage, "people")
+    assert write_finding(storage, "label-noise", about, [], LABEL_NOISE_SCHEMA, read=[now])
