@@ -76,11 +76,13 @@ def show_overlap(about: dict[str, Any], *, as_json: bool) -> None:
     show_table(("identity", "identity", "score", "votes", "name", "decision"), rows)
     show_line()
     show_table(
-        ("compared", "pairs", "same above", "unsure above", "same", "unsure"),
+        ("compared", "pairs", "same above", "unsure above", "recall by score", "same", "unsure"),
         [
             [
                 f"{each['a']}, {each['b']}", each["pairs"], each["thresholds"]["same"],
-                each["thresholds"]["unsure"], each["counts"]["same"], each["counts"]["unsure"],
+                each["thresholds"]["unsure"],
+                None if each["recall"] is None else f"{each['recall']:.0%}",
+                each["counts"]["same"], each["counts"]["unsure"],
             ]
             for each in about["compared"]
         ],

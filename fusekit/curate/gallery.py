@@ -11,7 +11,13 @@ import numpy.typing as npt
 
 from fusekit.curate.names import person_name
 from fusekit.curate.templates import Templates, make_templates
-from fusekit.curate.thresholds import Strangers, image_strangers, template_strangers
+from fusekit.curate.thresholds import (
+    Doubles,
+    Strangers,
+    half_scores,
+    image_strangers,
+    template_strangers,
+)
 
 if TYPE_CHECKING:
     from fusekit.storage.folder import Storage
@@ -44,6 +50,11 @@ class Gallery:
     def has_name(self) -> npt.NDArray[np.bool_]:
         """Tell who of :attr:`names` has a name."""
         return np.array([name is not None for name in self.names], np.bool_)
+
+    @cached_property
+    def halves(self) -> Doubles:
+        """Give how halves of a person's images score, float64 ``(F,)``: recall is judged by it."""
+        return half_scores(self.templates, self.embeddings)
 
     @cached_property
     def person_of(self) -> npt.NDArray[np.int32]:

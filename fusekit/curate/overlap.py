@@ -54,6 +54,8 @@ class Compared:
         limits: The cosines that decided.
         pairs: How many pairs of identities there are between them.
         counts: Listed pairs by decision.
+        recall: Share of the people of both that would be found by their score alone, as far as
+            halves of one's images tell; None: nobody has two images.
     """
 
     a: str
@@ -61,6 +63,7 @@ class Compared:
     limits: Limits
     pairs: int
     counts: dict[str, int]
+    recall: float | None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class OverlapResult:
                 "pairs": each.pairs,
                 "thresholds": asdict(each.limits),
                 "counts": each.counts,
+                "recall": each.recall,
             }
             for each in self.compared
         ]
@@ -193,6 +197,7 @@ def find_overlap(
         Compared(
             a, b, limits[a, b], _pairs(galleries[a], galleries[b]),
             {decision: counts.get((a, b, decision), 0) for decision in ORDER},
+            _recall(galleries[a], galleries[b], limits[a, b]),
         )
         for a, b in both
     )  # fmt: skip
@@ -285,6 +290,11 @@ def _agreement(
 def _pairs(left: Gallery, right: Gallery) -> int:
     a, b = (len(np.unique(gallery.person_of)) for gallery in (left, right))
     return a * (a - 1) // 2 if left is right else a * b
+
+
+def _recall(left: Gallery, right: Gallery, limits: Limits) -> float | None:
+    halves = np.concatenate([left.halves, right.halves])
+    return round(float((halves >= limits.same).mean()), 4) if len(halves) else None
 
 
 def _counts(table: pa.Table) -> dict[tuple[str, str, str], int]:

@@ -188,23 +188,6 @@ def image_strangers(sets: Sequence[tuple[Templates, EmbeddingSet]]) -> Strangers
     return fit_strangers(counts, identities)
 
 
-def own_scores(templates: Templates, embeddings: EmbeddingSet) -> Doubles:
-    """Score images against the template of their identity with themselves taken out: (F,).
-
-    Args:
-        templates: Of the dataset.
-        embeddings: Of the same.
-
-    Returns:
-        float64, one for each of at most 2,048 images of templates of two images or more.
-    """
-    scores = []
-    for vectors in _sampled_people(templates, embeddings):
-        rest = trimmed_mean(vectors[1:])
-        scores.append(float((vectors[0] * rest.astype(np.float64)).sum()))
-    return np.array(scores)
-
-
 def half_scores(templates: Templates, embeddings: EmbeddingSet) -> Doubles:
     """Score the template of one half of a person's images against that of the other: (F,).
 

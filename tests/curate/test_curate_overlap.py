@@ -320,6 +320,26 @@ def test_few_strangers_and_many_pairs_are_warned_about(storage):
     )
 
 
+def test_recall_is_judged_by_halves_of_ones_images(storage):
+    for seed, name in enumerate("ab"):
+        images = {f"{name}{i}": draw_images(PEOPLE[i], 4, seed * 1000 + i, 1.4) for i in range(80)}
+        make_people(storage, name, images)
+    judged, found = {}, {}
+    for rate in (1e-3, 1e-15):
+        result = find_overlap(["a", "b"], false_match=rate, store=storage.root)
+        (compared,) = result.compared
+        rows = [r for r in result.table.to_pylist() if r["identity_a"][1:] == r["identity_b"][1:]]
+        judged[rate] = compared.recall
+        found[rate] = sum(r["score"] >= compared.limits.same for r in rows) / 80
+    assert 0 <= judged[1e-15] < judged[1e-3] <= 1
+    # Halves have half the images, so it is the lesser end of what is to be expected.
+    assert judged[1e-15] <= found[1e-15] + 0.05
+    assert judged[1e-3] <= found[1e-3] + 0.05
+    label(storage, "c", range(90, 130), images=1)
+    label(storage, "d", range(120, 160), images=1, seed=1)
+    assert find_overlap(["c", "d"], store=storage.root).compared[0].recall is None
+
+
 def test_json_has_the_keys_that_scripts_read(storage):
     label(storage, "a", range(50))
     label(storage, "b", range(45, 95), seed=1)
@@ -330,6 +350,8 @@ def test_json_has_the_keys_that_scripts_read(storage):
     assert set(about) == {
         "pairs", "datasets", "counts", "people", "identities", "finding", "compared", "warnings"
     }  # fmt: skip
+    [compared] = about["compared"]
+    assert set(compared) == {"a", "b", "pairs", "thresholds", "counts", "recall"}
     pair = about["pairs"][0]
     assert set(pair) == {
         "a", "b", "score", "votes", "compared", "margin", "name_match", "false_match",
