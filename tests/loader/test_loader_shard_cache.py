@@ -88,6 +88,24 @@ def test_who_fetches_is_told_to_the_other(folder):
     assert put(two, 1) == "here"
 
 
+@pytest.mark.parametrize("where", ["_sweep", "_evict"])
+def test_a_beginning_that_fails_does_not_keep_the_shard_from_the_next_one(
+    folder, monkeypatch, where
+):
+    shards = ShardCache(folder, 1_000_000)
+    digest = hashlib.sha256(b"x").hexdigest()
+
+    def vanished(*given):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardCache, where, vanished)
+        with pytest.raises(FileNotFoundError):
+            shards.begin(digest, 10, 0, {})
+    # The lock of the temporary file went with the failure: nobody is taken for fetching it.
+    assert isinstance(shards.begin(digest, 10, 0, {}), Download)
+
+
 def test_what_the_other_needs_sooner_is_not_evicted(folder):
     bound = 2 * ROOM + 2_000
     one, two = ShardCache(folder, bound, at_once=0), ShardCache(folder, bound, at_once=0)

@@ -189,22 +189,32 @@ class ShardCache:
                 return "here"
             path = self.folder / f"{_TEMPORARY}{digest}"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            if not _lock(descriptor):
-                os.close(descriptor)
-                return "busy"
-            os.ftruncate(descriptor, 0)
-            held, total = self._sweep()
-            needs = self._needs(mine)
-            victims = choose_victims(
-                held, needs, total + size - self.bound, distance, self._at_once
-            )
-            if victims is None:
-                path.unlink()
-                os.close(descriptor)
-                return "full"
-            self._evict(victims)
-            os.ftruncate(descriptor, size)
-            return Download(self, digest, path, descriptor)
+            try:
+                found = self._claim(path, descriptor, size, distance, mine)
+            except BaseException:
+                os.close(descriptor)  # or nobody could fetch the shard as long as this one lives
+                raise
+            if found is None:
+                return Download(self, digest, path, descriptor)
+            os.close(descriptor)
+            return found
+
+    def _claim(
+        self, path: Path, descriptor: int, size: int, distance: float, mine: Mapping[str, float]
+    ) -> Found | None:
+        """Take an open temporary file for a shard and make room; None: it is this one's now."""
+        if not _lock(descriptor):
+            return "busy"
+        os.ftruncate(descriptor, 0)
+        held, total = self._sweep()
+        over = total + size - self.bound
+        victims = choose_victims(held, self._needs(mine), over, distance, self._at_once)
+        if victims is None:
+            path.unlink()
+            return "full"
+        self._evict(victims)
+        os.ftruncate(descriptor, size)
+        return None
 
     def tell(self, mine: Mapping[str, float]) -> None:
         """Tell the other processes what this one will need, in steps from now."""
